@@ -1,0 +1,188 @@
+"""The guest's kernel and initramfs, made in seconds from the DUT's installed packages.
+
+The initramfs holds busybox, testpmd with the libraries and drivers that it needs, the
+kernel modules for virtio and `uio_pci_generic`, and `guest/init`. It is cached on the
+host by the content of everything in it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.resources
+import lzma
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts.host import Host
+
+DRIVERS = ("net_virtio", "mempool_ring", "bus_pci", "bus_vdev")
+"""DPDK drivers for the guest's testpmd, as in `librte_<driver>.so`."""
+
+DRIVER_DIRECTORY = "/usr/lib/dpdk-drivers"
+"""In the guest: links to the drivers. EAL aborts on a driver that it sees under two inodes."""
+
+_LOADED_LATE = ("libgcc_s.so.1",)
+"""glibc opens it in pthread_cancel, so that no library list names it."""
+
+_DPDK_MODULES = ("uio_pci_generic",)
+_CONTROL_MODULES = ("virtio_pci", "virtio_console")
+
+
+@dataclass(frozen=True, slots=True)
+class GuestImage:
+    """What QEMU boots directly."""
+
+    kernel: str
+    initramfs: str
+    release: str
+    """Kernel release, e.g. `6.1.0-56-cloud-amd64`."""
+
+
+def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
+    """Find the kernel (`auto` or a path) and build the initramfs if none fits.
+
+    Raises HostError that names the missing package.
+    """
+    vmlinuz = _find_kernel(host) if kernel == "auto" else kernel
+    release = PurePosixPath(vmlinuz).name.removeprefix("vmlinuz-")
+    # Two levels up: /boot/vmlinuz-X belongs to /lib/modules/X, also below a prefix.
+    prefix = str(PurePosixPath(vmlinuz).parent.parent).rstrip("/")
+    if not host.exists(vmlinuz):
+        raise HostError(f"{host.name}: guest.kernel {vmlinuz} does not exist")
+    modules = {
+        "dpdk": _modules(host, f"{prefix}/lib/modules/{release}", _DPDK_MODULES),
+        "control": _modules(host, f"{prefix}/lib/modules/{release}", _CONTROL_MODULES),
+    }
+    files, drivers = _programs(host, testpmd)
+    init = (importlib.resources.files("pytest_vswitch") / "apps/guest/init").read_text()
+
+    sums = host.run(["sha256sum", "--", *files], why="is the cached guest image current?").output
+    # How it is built counts as content too: this file.
+    digest = hashlib.sha256((sums + init + repr(drivers)).encode() + Path(__file__).read_bytes())
+    for name, content in [pair for part in modules.values() for pair in part]:
+        digest.update(name.encode() + content)
+    initramfs = f"{host.cache}/guest-{digest.hexdigest()[:16]}.cpio.gz"
+    if not host.exists(initramfs):
+        _build(host, initramfs, files, drivers, modules, init)
+    return GuestImage(vmlinuz, initramfs, release)
+
+
+def _find_kernel(host: Host) -> str:
+    """The newest kernel whose modules are there too: installed, or only unpacked."""
+    found = [
+        path
+        for root in ("", f"{host.cache}/kernel")
+        for path in host.glob(f"{root}/boot/vmlinuz-*")
+        if host.exists(f"{root}/lib/modules/{path.rpartition('vmlinuz-')[2]}/kernel")
+    ]
+    if not found:
+        raise HostError(
+            f"{host.name}: no kernel for the guest, neither in /boot nor in {host.cache}/kernel: "
+            "run `ci/setup`, install the package linux-image-cloud-amd64, or set `guest.kernel`"
+        )
+    return max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path)])
+
+
+def _modules(host: Host, directory: str, wanted: Sequence[str]) -> list[tuple[str, bytes]]:
+    """The modules and what they depend on, in loading order: (name, content).
+
+    A module that has no file is built into the kernel.
+    """
+    listing = host.run(["find", directory, "-name", "*.ko*"]).output.splitlines()
+    paths = {PurePosixPath(line).name.split(".")[0].replace("-", "_"): line for line in listing}
+    ordered: dict[str, bytes] = {}
+
+    def add(name: str) -> None:
+        if name in ordered or name not in paths:
+            return
+        content = host.read_bytes(paths[name])
+        if paths[name].endswith(".xz"):
+            content = lzma.decompress(content)
+        depends = re.search(rb"\0depends=([^\0]*)\0", content)
+        for dependency in filter(None, depends[1].decode().split(",") if depends else ()):
+            add(dependency.replace("-", "_"))
+        ordered[name] = content
+
+    for name in wanted:
+        add(name)
+    return list(ordered.items())
+
+
+def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
+    """All files and links that busybox and testpmd need, and the guest's driver links."""
+    program = host.which(testpmd)
+    busybox = host.which("busybox")
+    if program is None or busybox is None:
+        package, name = ("dpdk-dev", testpmd) if program is None else ("busybox-static", "busybox")
+        raise HostError(f"{host.name}: no program `{name}` (Debian package {package})")
+    stdbuf = [host.which("stdbuf") or "stdbuf", "/usr/libexec/coreutils/libstdbuf.so"]
+    needed = _libraries(host, [program, *stdbuf])
+    drivers = {name: _driver(host, needed, name) for name in DRIVERS}
+    needed |= _libraries(host, list(drivers.values()))
+    libc = next(path for path in needed if path.endswith("/libc.so.6"))
+    late = {f"{PurePosixPath(libc).parent}/{name}" for name in _LOADED_LATE}
+    every = sorted({program, busybox, *stdbuf, *drivers.values()} | needed | late)
+    return list(dict.fromkeys(_with_targets(host, every))), drivers
+
+
+def _libraries(host: Host, programs: Sequence[str]) -> set[str]:
+    output = host.run(["ldd", "--", *programs], why="what the guest's programs need").output
+    if missing := re.search(r"(\S+) => not found", output):
+        raise HostError(f"{host.name}: {missing[1]}, needed by {programs[0]}, is not installed")
+    return set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", output, re.MULTILINE))
+
+
+def _driver(host: Host, libraries: set[str], name: str) -> str:
+    """The driver's file beside the other drivers of the same DPDK."""
+    eal = next((path for path in libraries if "/librte_eal.so" in path), None)
+    root = str(PurePosixPath(eal).parent) if eal else "/usr/lib/x86_64-linux-gnu"
+    found = host.glob(f"{root}/dpdk/pmds-*/librte_{name}.so")
+    if not found:
+        raise HostError(f"{host.name}: DPDK's driver librte_{name}.so is not in {root}/dpdk/pmds-*")
+    return found[-1]
+
+
+def _with_targets(host: Host, paths: Sequence[str]) -> Iterator[str]:
+    """Each path without links in its directories, and each file that a link leads to."""
+    real = host.run(["realpath", "--", *paths]).output.split()
+    parents = host.run(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
+    for path, parent, target in zip(paths, parents.output.split(), real, strict=True):
+        yield f"{parent}/{PurePosixPath(path).name}"
+        yield target
+
+
+def _build(
+    host: Host,
+    initramfs: str,
+    files: Sequence[str],
+    drivers: dict[str, str],
+    modules: dict[str, list[tuple[str, bytes]]],
+    init: str,
+) -> None:
+    root = f"{host.scratch}/initramfs"
+    directories = ["bin", "dev", "proc", "sys", "tmp", "var/run", "usr/lib", "usr/lib64", "usr/bin"]
+    directories += [f"modules/{part}" for part in modules] + [DRIVER_DIRECTORY[1:]]
+    host.run(["mkdir", "-p", host.cache, *(f"{root}/{name}" for name in directories)])
+    host.run(["cp", "--parents", "--no-dereference", "--target-directory", root, *files])
+    host.run(["ln", "-s", "usr/lib", "usr/lib64", root])
+    busybox = next(path for path in files if PurePosixPath(path).name == "busybox")
+    host.run(["ln", "-sf", busybox, f"{root}/bin/busybox"])
+    for name, path in drivers.items():
+        host.run(["ln", "-s", path, f"{root}{DRIVER_DIRECTORY}/librte_{name}.so"])
+    for part, content in modules.items():
+        for order, (name, data) in enumerate(content):
+            host.write_bytes(f"{root}/modules/{part}/{order:02}-{name}.ko", data)
+    host.write_text(f"{root}/init", init)
+    host.run(["chmod", "755", f"{root}/init"])
+    listing = host.run(["find", root, "-printf", "./%P\\n"]).output
+    archive = f"{host.scratch}/guest.cpio"
+    owner = ["--quiet", "--reproducible", "--owner=+0:+0"]
+    host.run(["cpio", "-o", "-H", "newc", *owner, "-D", root, "-F", archive], stdin=listing)
+    host.run(["gzip", "-6", archive], timeout_s=120)
+    # Renamed only when whole: another run may be building the same one.
+    host.run(["mv", f"{archive}.gz", f"{initramfs}.part"])
+    host.run(["mv", f"{initramfs}.part", initramfs])
+    host.run(["rm", "-rf", root])

@@ -1,0 +1,79 @@
+"""Whether KVM works: tried, not trusted.
+
+On some machines /dev/kvm opens and every guest then hangs in its kernel. A small
+guest with a deadline decides, once per boot, kernel and QEMU.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict, dataclass
+
+from pytest_vswitch.apps.guest_image import GuestImage
+from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts.host import Host
+
+DEADLINE_S = 15.0
+"""A guest on a working KVM says its word within a second or two [s]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accelerator:
+    """What runs the guest's instructions."""
+
+    name: str
+    """`kvm` or `tcg`."""
+    reason: str
+    """Why not KVM; empty when it is."""
+
+
+def choose(host: Host, wanted: str, image: GuestImage, qemu: str) -> Accelerator:
+    """The lab's choice (`auto`, `kvm`, `tcg`), held against what this host can do.
+
+    Raises HostError when the lab asks for KVM and it does not work.
+    """
+    if wanted == "tcg":
+        return Accelerator("tcg", "the lab asks for it")
+    found = _probe_once(host, image, qemu)
+    if wanted == "kvm" and found.name != "kvm":
+        raise HostError(
+            f"{host.name}: guest.accelerator is kvm, but {found.reason}; `auto` would take tcg"
+        )
+    return found
+
+
+def _probe_once(host: Host, image: GuestImage, qemu: str) -> Accelerator:
+    if not host.exists("/dev/kvm"):
+        return Accelerator("tcg", "there is no /dev/kvm")
+    boot_id = host.read_text("/proc/sys/kernel/random/boot_id").strip()
+    version = host.run([qemu, "--version"]).output.splitlines()[0]
+    asked = {"boot": boot_id, "qemu": version, "kernel": image.release}
+    path = f"{host.cache}/kvm.json"
+    if host.exists(path):
+        try:
+            known = json.loads(host.read_text(path))
+            if known["asked"] == asked:
+                return Accelerator(**known["found"])
+        except (ValueError, KeyError, TypeError):
+            pass  # written by another version or cut off: ask again
+    found = _probe(host, image, qemu)
+    host.run(["mkdir", "-p", host.cache])
+    host.write_text(path, json.dumps({"asked": asked, "found": asdict(found)}))
+    return found
+
+
+def _probe(host: Host, image: GuestImage, qemu: str) -> Accelerator:
+    argv = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+    argv += ["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-serial", "stdio"]
+    argv += ["-kernel", image.kernel, "-initrd", image.initramfs]
+    argv += ["-append", "console=ttyS0 quiet panic=-1 vswitch.probe"]
+    try:
+        tried = host.run(argv, timeout_s=DEADLINE_S, check=False, why="does KVM work?")
+    except HostError:
+        return Accelerator(
+            "tcg", f"/dev/kvm opens, but a guest on it hung for {DEADLINE_S:g} s in its kernel"
+        )
+    if "vswitch-probe-ok" in tried.output:
+        return Accelerator("kvm", "")
+    said = tried.output.strip().splitlines()[-1:] or ["nothing"]
+    return Accelerator("tcg", f"a guest on /dev/kvm ended with status {tried.status}: {said[0]}")

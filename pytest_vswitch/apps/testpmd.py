@@ -1,0 +1,199 @@
+"""dpdk-testpmd: its command line, what it prints, and its console.
+
+Texts were captured from DPDK 22.11.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal, Protocol
+
+from pytest_vswitch.errors import DutError
+
+# --- parameters ---------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameters:
+    """What testpmd is started with (EAL first, then its own, as its guide names them)."""
+
+    lcores: str
+    """EAL `--lcores`, e.g. `0@0,1@2`; the first is the main lcore."""
+    memory_mb: int
+    file_prefix: str
+    hugepages: bool
+    """Whether EAL memory lies on hugepages."""
+    vdevs: Sequence[str] = ()
+    """E.g. `net_vhost0,iface=/run/vhost0`. Without PCI devices when there are any."""
+    driver_directory: str = ""
+    """Where the drivers are, if not where DPDK was configured to look."""
+    forward_mode: Literal["io", "macswap"]
+    portlist: Sequence[int] = ()
+    """Order of forwarding: frames go between the first and the second, and so on."""
+    port_topology: Literal["paired", "chained", "loop"] = "paired"
+    forwarding_cores: int = 1
+    mbufs: int = 16384
+    """Size of the mbuf pool [mbufs]."""
+    descriptors: int | None = None
+    """Per RX and TX ring; None leaves the driver's own choice."""
+
+    def argv(self, program: str) -> list[str]:
+        """Line-buffered (`stdbuf`), as a console's reader needs it without a terminal."""
+        eal = ["-v", "--lcores", self.lcores, "-n", "1", "--file-prefix", self.file_prefix]
+        eal += ["-m", str(self.memory_mb)]
+        eal += ["--in-memory"] if self.hugepages else ["--no-huge"]
+        eal += ["--no-pci"] if self.vdevs else []
+        eal += [word for vdev in self.vdevs for word in ("--vdev", vdev)]
+        eal += ["-d", self.driver_directory] if self.driver_directory else []
+        own = ["-i", f"--forward-mode={self.forward_mode}"]
+        own += [f"--portlist={','.join(map(str, self.portlist))}"] if self.portlist else []
+        own += [f"--port-topology={self.port_topology}", "--rxq=1", "--txq=1"]
+        own += [f"--nb-cores={self.forwarding_cores}", f"--total-num-mbufs={self.mbufs}"]
+        if self.descriptors:
+            own += [f"--rxd={self.descriptors}", f"--txd={self.descriptors}"]
+        return ["stdbuf", "-oL", program, *eal, "--", *own]
+
+
+# --- facts --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PortCounters:
+    """Counters of one port since testpmd began to forward [frames]."""
+
+    rx_packets: int
+    rx_missed: int
+    rx_errors: int
+    rx_nombuf: int
+    tx_packets: int
+    tx_errors: int
+    rx_dropped: int
+    """Received, and dropped by the forwarding engine."""
+    tx_dropped: int
+    """Handed to this port by the forwarding engine, and not taken."""
+
+
+@dataclass(frozen=True, slots=True)
+class PortInfo:
+    """What `show port info` says of one port."""
+
+    device: str
+    driver: str
+    mac: str
+
+
+_NUMBER = re.compile(r"(\S+):\s+(\d+)")
+_STATISTICS = re.compile(r"#+ NIC statistics for port (\d+) +#+\n(.*?)\n *\n", re.DOTALL)
+_FORWARDED = re.compile(r"-+ Forward statistics for port (\d+) +-+\n(.*?)\n *-+", re.DOTALL)
+
+
+def parse_counters(output: str) -> Mapping[int, PortCounters]:
+    """By port number, from `show port stats all` and `show fwd stats all` together.
+
+    Raises DutError when the output is not of that form.
+    """
+    statistics = {
+        int(port): dict(_NUMBER.findall(text)) for port, text in _STATISTICS.findall(output)
+    }
+    forwarded = {
+        int(port): dict(_NUMBER.findall(text)) for port, text in _FORWARDED.findall(output)
+    }
+    try:
+        return {
+            port: PortCounters(
+                rx_packets=int(seen["RX-packets"]),
+                rx_missed=int(seen["RX-missed"]),
+                rx_errors=int(seen["RX-errors"]),
+                rx_nombuf=int(seen["RX-nombuf"]),
+                tx_packets=int(seen["TX-packets"]),
+                tx_errors=int(seen["TX-errors"]),
+                rx_dropped=int(forwarded[port]["RX-dropped"]),
+                tx_dropped=int(forwarded[port]["TX-dropped"]),
+            )
+            for port, seen in statistics.items()
+        }
+    except KeyError as missing:
+        raise DutError(f"testpmd printed statistics without {missing}:\n{output}") from None
+
+
+def parse_port_info(output: str) -> PortInfo:
+    """From `show port info N`. Raises DutError when the output is not of that form."""
+
+    def field(name: str) -> str:
+        if found := re.search(rf"^{name}: (.*)$", output, re.MULTILINE):
+            return found[1].strip()
+        raise DutError(f"testpmd printed port information without `{name}`:\n{output}")
+
+    return PortInfo(field("Device name"), field("Driver name"), field("MAC address"))
+
+
+def parse_version(banner: str) -> str:
+    """E.g. `22.11.11`, from what EAL prints with `-v`."""
+    found = re.search(r"RTE Version: '(?:DPDK )?([^']+)'", banner)
+    return found[1] if found else "unknown"
+
+
+# --- running ------------------------------------------------------------------------------
+
+PROMPT = "testpmd> "
+
+ENDED = re.compile(r"vswitch: testpmd ended with status (\d+)")
+"""What a terminal that outlives its testpmd says when that ends."""
+
+
+class Terminal(Protocol):
+    """Where testpmd's console is: a process on the host, or a serial port of the guest."""
+
+    @property
+    def name(self) -> str: ...
+    def write(self, text: str) -> None: ...
+    def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str: ...
+    def tail(self, lines: int = 15) -> str: ...
+
+
+class Testpmd:
+    """The console of a testpmd that was started on `terminal`."""
+
+    __test__ = False  # not a test class, whatever pytest thinks of its name
+
+    def __init__(self, terminal: Terminal, *, start_timeout_s: float = 60.0) -> None:
+        """Waits for the prompt. Raises DutError with testpmd's own words."""
+        self.terminal = terminal
+        banner = self._read(re.escape(PROMPT), start_timeout_s, "testpmd prompt")
+        self.version = parse_version(banner)
+
+    def command(self, text: str, *, timeout_s: float = 10.0) -> str:
+        """Type one command; its output. Raises DutError when testpmd does not understand it."""
+        self.terminal.write(f"{text}\n")
+        pattern = f"{re.escape(text)}\n(.*?){re.escape(PROMPT)}"
+        output = self._read(pattern, timeout_s, f"answer to `{text}`")
+        output = output.partition(f"{text}\n")[2].removesuffix(PROMPT)
+        if "Bad arguments" in output or "Command not found" in output:
+            raise DutError(f"{self.terminal.name} refused `{text}`: {output.strip()}")
+        return output
+
+    def start(self) -> None:
+        """Begin to forward."""
+        self.command("start")
+
+    def counters(self) -> Mapping[int, PortCounters]:
+        """By port number, since it began to forward."""
+        return parse_counters(
+            self.command("show port stats all") + self.command("show fwd stats all")
+        )
+
+    def port_info(self, port: int) -> PortInfo:
+        return parse_port_info(self.command(f"show port info {port}"))
+
+    def _read(self, pattern: str, timeout_s: float, what: str) -> str:
+        either = re.compile(f"{pattern}|{ENDED.pattern}", re.DOTALL)
+        text = self.terminal.read_until(either, timeout_s=timeout_s, what=what)
+        if ended := ENDED.search(text):
+            last = self.terminal.tail().replace("\n", "\n    ")
+            raise DutError(
+                f"{self.terminal.name} ended with status {ended[1]} before {what}; "
+                f"its last output:\n    {last}"
+            )
+        return text

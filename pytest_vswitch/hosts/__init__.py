@@ -1,0 +1,1 @@
+"""Hosts: the one door to a machine."""

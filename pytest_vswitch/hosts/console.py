@@ -1,0 +1,107 @@
+"""Text that a running program writes, and waits for facts in it, each with a deadline."""
+
+from __future__ import annotations
+
+import re
+import threading
+import time
+from collections.abc import Callable
+from typing import BinaryIO
+
+from pytest_vswitch.errors import DutError
+
+_KEPT = 8192
+"""How much of what was read stays, to be quoted in error messages [characters]."""
+
+
+class Console:
+    """The output and input of one program, read by a thread so that nothing ever blocks it."""
+
+    def __init__(
+        self,
+        name: str,
+        read: Callable[[], bytes],
+        write: Callable[[bytes], object],
+        log: BinaryIO,
+    ) -> None:
+        """`read` blocks for the next bytes and returns none at the end."""
+        self.name = name
+        self._read = read
+        self._write = write
+        self._log = log
+        self._text = ""
+        self._unread = 0
+        self._ended = False
+        self._news = threading.Condition()
+        self._thread = threading.Thread(target=self._pump, name=f"console {name}", daemon=True)
+        self._thread.start()
+
+    def write(self, text: str) -> None:
+        """Raises DutError, with the last output, when nobody reads any more."""
+        try:
+            self._write(text.encode())
+        except OSError as error:
+            raise DutError(f"{self.name} no longer takes input ({error}){self.quote()}") from None
+
+    def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
+        """The text from the last read up to and with `pattern`.
+
+        Raises DutError, with the last output, when the program ends first, or when
+        `what`, the fact waited for, did not appear within `timeout_s`.
+        """
+        deadline = time.monotonic() + timeout_s
+        with self._news:
+            while not (found := pattern.search(self._text, self._unread)):
+                if self._ended:
+                    raise DutError(f"{self.name} ended before {what}{self.quote()}")
+                left = deadline - time.monotonic()
+                if left <= 0:
+                    raise DutError(f"{self.name}: no {what} within {timeout_s:g} s{self.quote()}")
+                self._news.wait(left)
+            text = self._text[self._unread : found.end()]
+            forget = max(0, found.end() - _KEPT)
+            self._text = self._text[forget:]
+            self._unread = found.end() - forget
+            return text
+
+    @property
+    def ended(self) -> bool:
+        return self._ended
+
+    def seen(self, pattern: re.Pattern[str]) -> re.Match[str] | None:
+        """The first match in what has not been read yet, without waiting or reading."""
+        with self._news:
+            return pattern.search(self._text, self._unread)
+
+    def tail(self, lines: int = 15) -> str:
+        """The last lines it wrote."""
+        return "\n".join(self._text.rstrip().splitlines()[-lines:])
+
+    def quote(self) -> str:
+        """The last output, indented, for the end of an error message."""
+        tail = self.tail()
+        return (
+            "; it said nothing"
+            if not tail
+            else "; its last output:\n    " + tail.replace("\n", "\n    ")
+        )
+
+    def close(self) -> None:
+        """Wait for the end of the output; the caller has closed what it comes from."""
+        self._thread.join(timeout=2)
+        self._log.close()
+
+    def _pump(self) -> None:
+        while True:
+            try:
+                data = self._read()
+            except (OSError, ValueError):  # closed by us
+                data = b""
+            if data and not self._log.closed:
+                self._log.write(data)
+            with self._news:
+                self._text += data.decode(errors="replace").replace("\r", "")
+                self._ended = not data
+                self._news.notify_all()
+            if not data:
+                return

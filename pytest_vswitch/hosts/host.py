@@ -1,0 +1,124 @@
+"""The one door to a host: processes, files and sockets, with every change undone.
+
+Nothing outside this package starts a process, opens a socket to a host or
+touches its files. Commands are argument lists, never shell strings.
+"""
+
+from __future__ import annotations
+
+import re
+import socket
+from collections.abc import Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from types import TracebackType
+from typing import Protocol
+
+from pytest_vswitch.hosts.console import Console
+from pytest_vswitch.hosts.undo import Change
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """A command that ended."""
+
+    argv: tuple[str, ...]
+    status: int
+    """Exit status; negative: the signal that ended it."""
+    output: str
+    """Standard output and error as one text, in the order written."""
+
+
+class Process(Protocol):
+    """A program that runs on a host until its `with` block ends."""
+
+    @property
+    def name(self) -> str:
+        """What errors and transcripts call it, e.g. `host testpmd`."""
+
+    @property
+    def pid(self) -> int: ...
+
+    def write(self, text: str) -> None:
+        """To its standard input. Raises DutError if it is gone."""
+
+    def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
+        """Output from the last read up to and with `pattern`.
+
+        Raises DutError, with the last output, when the program ends first or when
+        `what` (the fact that is waited for) did not appear within `timeout_s`.
+        """
+
+    def status(self) -> int | None:
+        """Exit status, or None while it runs."""
+
+    def tail(self, lines: int = 15) -> str:
+        """Its last output, for error messages."""
+
+    def __enter__(self) -> Process: ...
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None: ...
+
+
+class Host(Protocol):
+    """A machine under test, or beside it."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def scratch(self) -> str:
+        """Directory on the host for this run's sockets and files; gone afterwards."""
+
+    @property
+    def cache(self) -> str:
+        """Directory on the host for what later runs can use again."""
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str = "",
+        timeout_s: float = 30.0,
+        check: bool = True,
+        why: str = "",
+    ) -> Completed:
+        """Run to the end. Raises HostError on expiry, and on failure if `check`."""
+
+    def spawn(
+        self,
+        argv: Sequence[str],
+        *,
+        name: str,
+        stop_with: str = "",
+    ) -> Process:
+        """Start a program that ends with its `with` block.
+
+        It is asked to end by writing `stop_with` to it (a signal if empty), then killed.
+        """
+
+    def which(self, program: str) -> str | None:
+        """Path of a program on the host's PATH, or None."""
+
+    def read_text(self, path: str) -> str:
+        """Raises OSError."""
+
+    def write_text(self, path: str, text: str) -> None: ...
+    def read_bytes(self, path: str) -> bytes: ...
+    def write_bytes(self, path: str, data: bytes) -> None: ...
+    def exists(self, path: str) -> bool: ...
+    def glob(self, pattern: str) -> list[str]: ...
+
+    def changing(self, change: Change) -> AbstractContextManager[None]:
+        """Write `change` to the undo journal; the block makes it; its end undoes it."""
+
+    def connect(self, path: str) -> socket.socket:
+        """Connect to a Unix stream socket on the host. Raises HostError."""
+
+    def console(self, path: str, name: str) -> AbstractContextManager[Console]:
+        """Connect to a Unix stream socket that a program talks on; its words are logged."""

@@ -1,0 +1,53 @@
+"""Every command of a run, with its output, exit status and time."""
+
+from __future__ import annotations
+
+import shlex
+import threading
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import BinaryIO
+
+
+class Transcript:
+    """`transcript.log` of a run, and one log beside it for each long-running program."""
+
+    def __init__(self, directory: Path) -> None:
+        self._directory = directory
+        self._lock = threading.Lock()
+        (directory / "logs").mkdir(parents=True, exist_ok=True)
+
+    def command(
+        self,
+        host: str,
+        argv: Sequence[str],
+        *,
+        status: object,
+        output: str,
+        seconds: float,
+        why: str,
+    ) -> None:
+        """A command that ended."""
+        reason = f"# {why}\n" if why else ""
+        self._write(
+            host, f"{reason}$ {shlex.join(argv)}\n{output}[status {status}, {seconds:.3f} s]"
+        )
+
+    def program(
+        self, host: str, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None
+    ) -> BinaryIO:
+        """A long-running program that begins; what it prints goes to the log returned."""
+        log = self._directory / "logs" / f"{host}-{name.replace(' ', '-')}.log"
+        words = [*(f"{key}={value}" for key, value in (env or {}).items()), *argv]
+        self._write(host, f"$ {shlex.join(words)}\n[{name} runs; its output: logs/{log.name}]")
+        return log.open("ab", buffering=0)
+
+    def note(self, host: str, text: str) -> None:
+        """Anything else that changed or asked the host: a file written, a program ended."""
+        self._write(host, text)
+
+    def _write(self, host: str, text: str) -> None:
+        now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
+        with self._lock, (self._directory / "transcript.log").open("a") as log:
+            log.write(f"--- {now} {host}\n{text}\n")

@@ -1,0 +1,1 @@
+"""The lab file: what there is, and what it is allowed to do."""

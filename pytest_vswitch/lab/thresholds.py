@@ -1,0 +1,188 @@
+"""Writing thresholds into a lab file, with its comments and order kept."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.lab import loader
+from pytest_vswitch.lab.document import compose, read_text
+from pytest_vswitch.lab.loader import parse_lab
+from pytest_vswitch.lab.schema import LIMITS, shown
+
+Thresholds = Mapping[str, Mapping[str, float]]
+Edit = tuple[int, int, str]
+"""Replace the characters from, to, by."""
+
+
+def margin(text: str) -> float:
+    """The margin in `5%` or `5`, in percent, from 0 to below 100. Raises InputError."""
+    digits = text.strip().removesuffix("%").strip()
+    if not re.fullmatch(r"\d{1,3}(\.\d+)?", digits) or float(digits) >= 100:
+        raise InputError(f"margin `{text}` will not do: give a percentage below 100, e.g. 5%")
+    return float(digits)
+
+
+def updated(path: Path, thresholds: Thresholds) -> str:
+    """The text of the lab file `path` with `thresholds` (limits by case id) put in.
+
+    Limits that are given replace those of the file, by case and name; every other
+    character stays. Raises InputError when the file is no valid lab, or is written in
+    a way that cannot be edited so (e.g. with aliases among its thresholds), or when it
+    belongs to the installed package.
+    """
+    if path.resolve().parent == loader.PACKAGE / "labs":
+        raise InputError(
+            f"lab `{path.stem}` comes with the plugin and would be lost with its next version; "
+            f"copy {shown(path)} to labs/{path.name} and set thresholds there"
+        )
+    text = read_text(path)
+    before = parse_lab(text, path)
+    edits: list[Edit] = []
+    _merge(text, None, compose(text, path), {"thresholds": thresholds}, edits)
+    result = _edited(text, edits)
+    expected = before.model_dump()
+    for case, limits in thresholds.items():
+        old = expected["thresholds"].get(case, dict.fromkeys(LIMITS))
+        expected["thresholds"][case] = {**old, **limits}
+    try:
+        correct = parse_lab(result, path).model_dump() == expected
+    except InputError:
+        correct = False
+    if not correct:
+        wanted = "\n".join(_lines({"thresholds": thresholds}, 0))
+        raise InputError(
+            f"{before.where('thresholds')}: these thresholds cannot be put in without changing "
+            f"something else; write them by hand:\n{wanted}"
+        )
+    return result
+
+
+def write(path: Path, thresholds: Thresholds) -> None:
+    """Put `thresholds` (limits by case id) into the lab file `path`, at once or not at all.
+
+    Raises InputError when the file is no valid lab or cannot be replaced.
+    """
+    text = updated(path, thresholds)
+    try:
+        _replace(path.resolve(), text)
+    except OSError as error:
+        raise InputError(f"{shown(path)}: cannot be written: {error.strerror}") from None
+
+
+def _merge(
+    text: str, key: Node | None, value: Node, new: Mapping[str, Any], edits: list[Edit]
+) -> None:
+    """Note the edits that put `new` into the mapping `value` below `key` (None: the root)."""
+    if key is not None and (isinstance(value, ScalarNode) or not value.value):
+        written = bool(value.value) or isinstance(value, MappingNode)  # `{}`, `~` or `null`
+        if written:
+            start = value.start_mark.index
+            edits.append((start - (text[start - 1] == " "), value.end_mark.index, ""))
+        at = _line_end(text, (value if written else key).end_mark.index)
+        edits.append((at, at, _below(new, key.start_mark.column + 2)))
+        return
+    present = {name.value: (name, item) for name, item in value.value}
+    for name in (name for name in new if name in present):
+        old_key, old = present[name]
+        if isinstance(new[name], Mapping):
+            _merge(text, old_key, old, new[name], edits)
+        elif old.value:
+            edits.append((old.start_mark.index, old.end_mark.index, _number(new[name])))
+        else:
+            at = text.index(":", old_key.end_mark.index) + 1
+            edits.append((at, at, f" {_number(new[name])}"))
+    fresh = {name: item for name, item in new.items() if name not in present}
+    if fresh and isinstance(value, MappingNode) and value.flow_style:
+        at = _end(value.value[-1][1])
+        edits.append((at, at, f", {_flow(fresh)[1:-1]}"))
+    elif fresh:
+        at = _line_end(text, _end(value))
+        gap = "\n" if key is None else ""
+        edits.append((at, at, gap + _below(fresh, value.value[0][0].start_mark.column)))
+
+
+def _end(node: Node) -> int:
+    """Where the text of a node ends; a block's own mark lies beyond its trailing comments."""
+    if isinstance(node, (MappingNode, SequenceNode)) and not node.flow_style and node.value:
+        last = node.value[-1]
+        if isinstance(last, Node):
+            return _end(last)
+        name, item = last
+        return _end(item if item.value else name)
+    return int(node.end_mark.index)
+
+
+def _line_end(text: str, index: int) -> int:
+    """End of the line that a node ends in; a block scalar ends at the next line's start."""
+    if text[index - 1 : index] == "\n":
+        index -= 1
+    elif (index := text.find("\n", index)) < 0:
+        return len(text)
+    return index - (text[index - 1 : index] == "\r")
+
+
+def _edited(text: str, edits: list[Edit]) -> str:
+    """The edits done; of two at one place, the one that was noted first comes first."""
+    line_break = "\r\n" if "\r\n" in text else "\n"
+    parts, done = [], 0
+    for start, end, insert in sorted(edits, key=lambda edit: edit[0]):
+        parts += [text[done:start], insert.replace("\n", line_break)]
+        done = end
+    return "".join([*parts, text[done:]])
+
+
+def _below(entries: Mapping[str, Any], indent: int) -> str:
+    return "".join(f"\n{line}" for line in _lines(entries, indent))
+
+
+def _lines(entries: Mapping[str, Any], indent: int) -> Iterator[str]:
+    for name, item in entries.items():
+        if isinstance(item, Mapping):
+            yield f"{' ' * indent}{name}:"
+            yield from _lines(item, indent + 2)
+        else:
+            yield f"{' ' * indent}{name}: {_number(item)}"
+
+
+def _flow(item: Any) -> str:
+    if isinstance(item, Mapping):
+        return "{" + ", ".join(f"{json.dumps(n)}: {_flow(i)}" for n, i in item.items()) + "}"
+    return _number(item)
+
+
+def _number(limit: float) -> str:
+    """A whole number is written as one: `37000`, not `37000.0` or `3.7e+04`."""
+    return str(int(limit)) if float(limit).is_integer() else repr(float(limit))
+
+
+def _replace(path: Path, text: str) -> None:
+    """Write beside the file, sync, and rename over it; mode and owner stay."""
+    old = path.stat()
+    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with open(descriptor, "w", encoding="utf-8", newline="") as file:
+            file.write(text)
+            file.flush()
+            os.fchmod(file.fileno(), old.st_mode & 0o7777)
+            with suppress(PermissionError):
+                os.fchown(file.fileno(), old.st_uid, old.st_gid)
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except BaseException:
+        os.unlink(temporary)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

@@ -1,0 +1,1 @@
+"""What is measured: trials, searched throughput, functional truth."""

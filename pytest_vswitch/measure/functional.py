@@ -1,0 +1,202 @@
+"""Does the DUT forward at all, and is each frame right? Asked before anything is measured."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections import Counter
+from collections.abc import Sequence
+
+from pytest_vswitch.errors import DutError, InputError, VswitchError
+from pytest_vswitch.topologies.topology import Topology
+from pytest_vswitch.traffic.generator import Generator
+
+PROBE_WAIT_S = 1.0
+"""How long a single frame may take through a DUT that is still waking up [s]."""
+FCS_BYTES = 4
+HEADER_BYTES = 42
+"""Ethernet, IPv4 without options, UDP."""
+SMALLEST_FRAME_BYTES = HEADER_BYTES + 4 + FCS_BYTES
+"""Room for the number that makes each frame unlike all others."""
+
+FIELDS = (
+    (0, "Ethernet destination"),
+    (6, "Ethernet source"),
+    (12, "Ethernet type"),
+    (14, "IPv4 version and header length"),
+    (15, "IPv4 type of service"),
+    (16, "IPv4 total length"),
+    (18, "IPv4 identification"),
+    (20, "IPv4 flags and fragment offset"),
+    (22, "IPv4 time to live"),
+    (23, "IPv4 protocol"),
+    (24, "IPv4 checksum"),
+    (26, "IPv4 source"),
+    (30, "IPv4 destination"),
+    (34, "UDP source port"),
+    (36, "UDP destination port"),
+    (38, "UDP length"),
+    (40, "UDP checksum"),
+    (42, "payload"),
+)
+"""Where each field of the frames sent here begins [bytes]."""
+
+
+class FunctionalError(VswitchError):
+    """The DUT forwards, but not every frame comes back once and right."""
+
+
+def check_functional(
+    topology: Topology,
+    generator: Generator,
+    frame_bytes: int,
+    frames_per_direction: int = 256,
+    *,
+    wait_s: float = 5.0,
+) -> None:
+    """Every frame comes back exactly once, and byte for byte as `topology.transform` says.
+
+    The frames of all directions are sent together, each unlike all others. Frames that
+    the DUT sends of its own accord, such as a guest's router solicitation, are no fault.
+    Raises FunctionalError with the number of missing frames and the first wrong byte.
+    """
+    sent = {
+        port: build_frames(frame_bytes, frames_per_direction, seed=port)
+        for port in range(len(topology.ports))
+    }
+    came_back = generator.exchange(sent, wait_s=wait_s)
+    topology.check_alive()
+    faults = [
+        fault
+        for port in sent
+        for fault in _faults(topology, port, sent[port], came_back.get(topology.peer(port), []))
+    ]
+    if faults:
+        raise FunctionalError(
+            f"{topology.name} does not forward {frame_bytes}-byte frames correctly:\n"
+            + "\n".join(faults)
+        )
+
+
+def wait_until_forwarding(topology: Topology, generator: Generator, deadline_s: float) -> None:
+    """Send single frames into every port until one has come back from each.
+
+    Raises DutError when that is not so after `deadline_s`, or when a program has ended.
+    """
+    probes = {port: [_probe(port)] for port in range(len(topology.ports))}
+    deadline = time.monotonic() + deadline_s
+    while True:
+        topology.check_alive()
+        came_back = generator.exchange(probes, wait_s=PROBE_WAIT_S)
+        for port in list(probes):
+            expected = topology.transform(probes[port][0])
+            if expected in came_back.get(topology.peer(port), []):
+                del probes[port]
+        if not probes:
+            return
+        if time.monotonic() > deadline:
+            topology.check_alive()
+            ways = ", ".join(
+                f"{topology.ports[port].name} -> {topology.ports[topology.peer(port)].name}"
+                for port in probes
+            )
+            arrived = sum(len(frames) for frames in came_back.values())
+            raise DutError(
+                f"{topology.name} forwards no frame from {ways} {deadline_s:g} s after it was "
+                f"started, though all its programs run; the last attempt got {arrived} "
+                "frames back, none of them right"
+            )
+
+
+def _probe(port: int) -> bytes:
+    """A frame that `check_functional` does not send: it may come back as late as that."""
+    return build_frames(64, 1, seed=100 + port)[0]
+
+
+def build_frames(frame_bytes: int, count: int, *, seed: int = 0) -> list[bytes]:
+    """Distinct UDP frames without FCS, in addresses, ports and every byte of payload.
+
+    The addresses are those of RFC 2544 appendix C.2.2, the MACs locally administered.
+    Raises InputError for a frame that has no room for its headers.
+    """
+    if frame_bytes < SMALLEST_FRAME_BYTES:
+        raise InputError(
+            f"frame size is {frame_bytes} bytes; it must be at least {SMALLEST_FRAME_BYTES}"
+        )
+    from scapy.layers.inet import IP, UDP
+    from scapy.layers.l2 import Ether
+    from scapy.packet import Raw
+
+    rng = random.Random(seed)
+    frames = []
+    for number in range(count):
+        payload = rng.randbytes(frame_bytes - FCS_BYTES - HEADER_BYTES - 4)
+        frame = (
+            Ether(src=f"02:00:00:00:00:{2 * seed:02x}", dst=f"02:00:00:00:00:{2 * seed + 1:02x}")
+            / IP(
+                src=f"198.18.{rng.randrange(256)}.{rng.randrange(1, 255)}",
+                dst=f"198.19.{rng.randrange(256)}.{rng.randrange(1, 255)}",
+                id=number % 0x10000,
+            )
+            / UDP(sport=rng.randrange(1024, 0x10000), dport=rng.randrange(1024, 0x10000))
+            / Raw(number.to_bytes(4, "big") + payload)
+        )
+        frames.append(bytes(frame))
+    return frames
+
+
+def _faults(
+    topology: Topology, port: int, sent: Sequence[bytes], came_back: Sequence[bytes]
+) -> list[str]:
+    """What is wrong with one direction, a sentence each; empty if nothing is."""
+    expected = [topology.transform(frame) for frame in sent]
+    way = f"{topology.ports[port].name} -> {topology.ports[topology.peer(port)].name}"
+    arrivals = Counter(came_back)
+    known = {*expected, topology.transform(_probe(port))}
+    missing = [frame for frame in expected if not arrivals[frame]]
+    repeated = [frame for frame in expected if arrivals[frame] > 1]
+    wrong = [
+        (frame, nearest)
+        for frame in came_back
+        if frame not in known and _alike(frame, nearest := _nearest(frame, missing or expected))
+    ]
+    faults = []
+    if missing:
+        faults.append(f"{way}: {len(missing)} of {len(sent)} frames did not come back right")
+    if repeated:
+        faults.append(f"{way}: {len(repeated)} of {len(sent)} frames came back more than once")
+    if wrong:
+        faults.append(f"{way}: {len(wrong)} frames came back changed; in the first of them")
+        faults.append("    " + _difference(*wrong[0]))
+    return faults
+
+
+def _nearest(frame: bytes, candidates: Sequence[bytes]) -> bytes:
+    """The candidate from which `frame` differs in the fewest bits."""
+    return min(candidates, key=lambda candidate: _distance(frame, candidate))
+
+
+def _distance(one: bytes, other: bytes) -> int:
+    """Bits that differ; all of a byte that only one of them has."""
+    return _changed_bits(one, other) + 8 * abs(len(one) - len(other))
+
+
+def _changed_bits(one: bytes, other: bytes) -> int:
+    """Bits that differ, as far as both frames reach."""
+    common = min(len(one), len(other))
+    changed = int.from_bytes(one[:common], "big") ^ int.from_bytes(other[:common], "big")
+    return changed.bit_count()
+
+
+def _alike(frame: bytes, expected: bytes) -> bool:
+    """Whether it is that frame, damaged or cut: of unrelated frames every other bit differs."""
+    return _changed_bits(frame, expected) < 2 * min(len(frame), len(expected))
+
+
+def _difference(got: bytes, expected: bytes) -> str:
+    """The first wrong byte, for a reader."""
+    for offset, (is_, should) in enumerate(zip(got, expected, strict=False)):
+        if is_ != should:
+            field = [name for start, name in FIELDS if start <= offset][-1]
+            return f"byte {offset} ({field}) is 0x{is_:02x}, it should be 0x{should:02x}"
+    return f"there are {len(got)} bytes, it should be {len(expected)} (without FCS)"

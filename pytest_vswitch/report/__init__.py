@@ -1,0 +1,1 @@
+"""What is shown: a self-contained HTML report."""

@@ -1,0 +1,1 @@
+"""What is kept: record, journal, template, thresholds."""

@@ -1,0 +1,148 @@
+"""The record of a run: the schema of `results.json`, in data classes.
+
+Plain data classes, so that reading a definition costs no import; pydantic
+validates them and writes their JSON Schema in `schema`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import ClassVar, Literal
+
+from pytest_vswitch.measure.goals import Goal, GoalResult
+from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.topologies.topology import Facts, Node
+
+SCHEMA_VERSION = 1
+
+Verdict = Literal["passed", "failed", "measured", "error", "incomplete"]
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One pytest session against one lab."""
+
+    id: str
+    """E.g. `20261121-024500-1234`; the name of its directory."""
+    started: str
+    """ISO 8601, UTC."""
+    command: tuple[str, ...]
+    """The command line that began it."""
+    tool_version: str
+    """Of pytest-vswitch."""
+    simulated: bool
+    """Whether the lab's DUT exists in software models only."""
+
+
+@dataclass(frozen=True, slots=True)
+class HostFacts:
+    """The DUT as found. What changes with a reboot is left out of `fingerprint`."""
+
+    hostname: str
+    cpu_model: str
+    cpu_mhz: float
+    """Frequency when the run began [MHz]; 0 if the host does not tell."""
+    cpu_flags: tuple[str, ...]
+    cores: int
+    """Logical CPUs that are online."""
+    numa_nodes: int
+    memory_kb: int
+    """MemTotal of /proc/meminfo [kB]."""
+    kernel: str
+    """Release, e.g. `6.1.0-18-amd64`."""
+    kernel_command_line: str
+    hugepages: Mapping[str, int]
+    """Pages allocated before the run, by size, e.g. `{"2048 kB": 0}`."""
+    governor: str
+    turbo: str
+    microcode: str
+    hypervisor: str
+    """Of the DUT itself when it is a virtual machine; `none` on bare metal."""
+    operating_system: str
+    fingerprint: str
+    """Digest of everything here that makes two results comparable."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One search of one case (`--repeat` makes several)."""
+
+    repeat: int
+    """Counts from 1."""
+    search: str
+    """`mlrsearch` or `binary`."""
+    results: tuple[GoalResult, ...]
+    """One per goal; none when the search was cut short."""
+    trials: tuple[Trial, ...]
+    """In the order they were made."""
+
+
+@dataclass(frozen=True, slots=True)
+class ThresholdCheck:
+    """One threshold of the lab file held against what was measured."""
+
+    name: str
+    """`ndr_pps`, `pdr_pps`, `line_rate_percent`, `latency_p99_us` or `loss_ratio`."""
+    limit: float
+    """In the unit that the name ends with; `loss_ratio`: 0 to 1."""
+    measured: float | None
+    """In the same unit; None when the measurement does not have the value."""
+    met: bool
+    message: str
+    """For a reader: number, threshold, shortfall, lossy hop."""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Suite, topology and parameters: what is comparable across runs."""
+
+    id: str
+    """E.g. `pvp:frame_bytes=64`; thresholds and comparisons go by it."""
+    suite: str
+    topology: str
+    parameters: Mapping[str, str | int | float]
+    goals: tuple[Goal, ...]
+    ports: tuple[str, ...]
+    """The DUT's ports, where the generator attaches, as the DUT calls them."""
+    line_rate_pps: float
+    """Sum over all directions [frames/s] for this frame size."""
+    traffic_generator: str
+    """Its description, with version."""
+    simulated: bool
+    """Whether no frame of this case ever existed; everything that shows it says so."""
+    facts: Facts
+    nodes: tuple[Node, ...]
+    """The boxes of the drawing, from the generator's side inwards."""
+    measurements: tuple[Measurement, ...] = ()
+    checks: tuple[ThresholdCheck, ...] = ()
+    verdict: Verdict = "measured"
+    """`measured`: no threshold is set; `incomplete`: the run ended before this case did."""
+    error: str = ""
+    """What went wrong, when the verdict is `error`."""
+    template: Mapping[str, str] = field(default_factory=dict)
+    """The eleven lines of chapter 4.4, in order."""
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Everything in `results.json`."""
+
+    __pydantic_config__: ClassVar[Mapping[str, object]] = {
+        "extra": "forbid",
+        "use_attribute_docstrings": True,
+        "allow_inf_nan": False,
+    }
+
+    schema_version: int
+    """Version of this schema; a reader refuses one newer than its own."""
+    run: Run
+    lab: Mapping[str, object]
+    """The lab file as read, without comments."""
+    host: HostFacts
+    cases: tuple[Case, ...]
+    """In the order they began; a case that was run again stands here again."""
+    finished: bool
+    """False when the run ended before its last case (killed, interrupted, host gone)."""
+    damage: tuple[str, ...] = ()
+    """What a repaired journal has lost, one sentence per line; empty normally."""

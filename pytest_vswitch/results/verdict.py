@@ -1,0 +1,154 @@
+"""Thresholds of the lab file, held against what was measured."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from statistics import median
+
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.results import units
+from pytest_vswitch.results.findings import Finding, finding, first_failing, losses, trials_at
+from pytest_vswitch.results.record import Measurement, ThresholdCheck, Verdict
+
+AT_LEAST = ("ndr_pps", "pdr_pps", "line_rate_percent")
+AT_MOST = ("latency_p99_us", "loss_ratio")
+
+
+def check(
+    limits: Mapping[str, float], measurements: Sequence[Measurement], line_rate_pps: float
+) -> tuple[ThresholdCheck, ...]:
+    """Hold each limit against the median of the repeats.
+
+    `ndr_pps`            at least; the NDR [frames/s, all directions].
+    `pdr_pps`            at least; the PDR [frames/s, all directions].
+    `line_rate_percent`  at least; the NDR in percent of `line_rate_pps`.
+    `latency_p99_us`     at most; 99th percentile of the one-way delay at the NDR load, of
+                         the worst direction of the longest trial there [µs].
+    `loss_ratio`         at most; lost per sent over all trials at the highest load that
+                         was tried (0 to 1), the frame loss rate of RFC 2544 section 26.3.
+
+    A repeat that lacks the value counts as worse than every other. Raises InputError
+    for a limit of another name.
+    """
+    return tuple(_check(name, limit, measurements, line_rate_pps) for name, limit in limits.items())
+
+
+def verdict(checks: Sequence[ThresholdCheck]) -> Verdict:
+    """`passed` if all are met, `failed` if one is not, `measured` without any."""
+    if not checks:
+        return "measured"
+    return "passed" if all(c.met for c in checks) else "failed"
+
+
+def p99_us(measurement: Measurement) -> float | None:
+    """What `latency_p99_us` is held against, of one repeat; None without NDR or samples."""
+    found = finding([measurement], "NDR")
+    if found is None:
+        return None
+    worst = [
+        (t.duration_s, max(d.latency.p99_us for d in t.directions if d.latency))
+        for t in trials_at(measurement, found.result)
+        if any(d.latency for d in t.directions)
+    ]
+    return max(worst, key=lambda pair: pair[0])[1] if worst else None
+
+
+def loss_ratio(measurement: Measurement) -> float | None:
+    """What `loss_ratio` is held against, of one repeat; None without trials."""
+    highest = max((t.intended_pps for t in measurement.trials), default=None)
+    trials = [t for t in measurement.trials if t.intended_pps == highest]
+    sent = sum(t.sent for t in trials)
+    return sum(t.lost for t in trials) / sent if sent else None
+
+
+def _check(
+    name: str, limit: float, measurements: Sequence[Measurement], line_rate_pps: float
+) -> ThresholdCheck:
+    if name not in AT_LEAST + AT_MOST:
+        raise InputError(
+            f"threshold `{name}` is unknown; there are {', '.join(AT_LEAST + AT_MOST)}"
+        )
+    if name in AT_LEAST:
+        found = finding(measurements, "PDR" if name == "pdr_pps" else "NDR")
+        return _at_least(name, limit, found, line_rate_pps)
+    if name == "latency_p99_us":
+        return _at_most(name, limit, _median(p99_us, measurements))
+    return _at_most(name, limit, _median(loss_ratio, measurements))
+
+
+def _at_least(
+    name: str, limit: float, found: Finding | None, line_rate_pps: float
+) -> ThresholdCheck:
+    goal = "PDR" if name == "pdr_pps" else "NDR"
+    value = found.value_pps if found else None
+    if value is None:
+        text = f"no {goal} was found; the threshold is {_amount(name, limit)}"
+        return ThresholdCheck(name, limit, None, False, text + _cause(found))
+    measured = 100 * value / line_rate_pps if name == "line_rate_percent" else value
+    met = measured >= limit
+    if name == "line_rate_percent":
+        number = f"{goal} {units.rate(value)} is {units.significant(measured)} % of line rate"
+        number = f"{number}: {{}} the threshold of {_amount(name, limit)}"
+    else:
+        shown, wanted = units.rates_apart(measured, limit)
+        number = f"{goal} {shown}: {{}} the threshold of {wanted}"
+    return ThresholdCheck(
+        name,
+        limit,
+        measured,
+        met,
+        number.format(_distance(name, measured, limit)) + ("" if met else _cause(found)),
+    )
+
+
+def _at_most(name: str, limit: float, measured: float | None) -> ThresholdCheck:
+    what = "p99 latency" if name == "latency_p99_us" else "loss at the highest load tried"
+    if measured is None:
+        lacking = (
+            "no latency was sampled at an NDR load" if name == "latency_p99_us" else "no trial"
+        )
+        text = f"no {what}: {lacking}; the threshold is {_amount(name, limit)}"
+        return ThresholdCheck(name, limit, None, False, text)
+    text = (
+        f"{what} {_amount(name, measured)}: {_distance(name, measured, limit)} "
+        f"the threshold of {_amount(name, limit)}"
+    )
+    return ThresholdCheck(name, limit, measured, measured <= limit, text)
+
+
+def _median(
+    value: Callable[[Measurement], float | None], measurements: Sequence[Measurement]
+) -> float | None:
+    values = [value(m) for m in measurements]
+    middle = median([math.inf if v is None else v for v in values]) if values else math.inf
+    return middle if math.isfinite(middle) else None
+
+
+def _distance(name: str, measured: float, limit: float) -> str:
+    """E.g. `12.8 kpps (25.6 %) below`."""
+    if measured == limit:
+        return "exactly"
+    share = f" ({units.percent(abs(measured - limit) / limit)})" if limit else ""
+    side = "above" if measured > limit else "below"
+    return f"{_amount(name, abs(measured - limit), difference=True)}{share} {side}"
+
+
+def _amount(name: str, value: float, *, difference: bool = False) -> str:
+    if name == "line_rate_percent":
+        return f"{units.significant(value)} {'percentage points' if difference else '%'}"
+    if name == "latency_p99_us":
+        return units.microseconds(value)
+    if name == "loss_ratio":
+        points = units.percent(value)
+        return points.replace("%", "percentage points") if difference else points
+    return units.rate(value)
+
+
+def _cause(found: Finding | None) -> str:
+    if found is None:
+        return ""
+    if found.result.limited_by == "generator":
+        return "; the traffic generator could not offer more, so this is not the DUT's limit"
+    trial = first_failing(found.measurement, found.result)
+    return "" if trial is None else f"; frames were lost first in {losses(trial)}"

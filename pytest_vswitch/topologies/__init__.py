@@ -1,0 +1,1 @@
+"""Wirings of a DUT, one module each, behind the contract in `topology`."""

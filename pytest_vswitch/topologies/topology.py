@@ -1,0 +1,117 @@
+"""The contract that every topology keeps: ports, path of a frame, counters, health."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class MemifPort:
+    """A DUT port that a generator reaches over shared memory, as memif client."""
+
+    name: str
+    """As the DUT calls it, e.g. `memif0`."""
+    socket: str
+    """Path of the server's control socket on the DUT."""
+    line_rate_bps: float
+    """Wire speed that the port stands for [bit/s], preamble and gap included."""
+
+
+@dataclass(frozen=True, slots=True)
+class SimulatedPort:
+    """A port of the simulated DUT."""
+
+    name: str
+    line_rate_bps: float
+
+
+Port = MemifPort | SimulatedPort
+
+
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """One place that the frames of one direction pass. All counts are frames.
+
+    The books of a hop balance when `entered == left + sum(drops.values())`.
+    """
+
+    name: str
+    """E.g. `host testpmd: memif0 -> vhost0`."""
+    entered: int
+    left: int
+    drops: Mapping[str, int] = field(default_factory=dict)
+    """What the program itself says it dropped here, by its own words."""
+
+    @property
+    def lost(self) -> int:
+        return self.entered - self.left
+
+    @property
+    def balanced(self) -> bool:
+        return self.lost == sum(self.drops.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Node:
+    """One box of the topology drawing: a program and the ports it owns."""
+
+    name: str
+    """E.g. `host testpmd`."""
+    where: str
+    """`generator`, `host` or `guest`."""
+    ports: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What was read from the running programs, never from configuration."""
+
+    versions: Mapping[str, str]
+    """By role: `host dpdk`, `guest dpdk`, `qemu`, `guest kernel`, ..."""
+    virtio_features: str
+    """Empty when all are the defaults (guide, chapter 4.4)."""
+    nic: str
+    """Model of the DUT's ports, as its program names them."""
+    accelerator: str
+    """`kvm`, `tcg` or `none`."""
+    memory: str
+    """E.g. `2048 kB hugepages` or `no hugepages`."""
+    remarks: tuple[str, ...]
+    """What makes numbers from this topology unrepresentative, one sentence each."""
+    commands: tuple[tuple[str, tuple[str, ...]], ...]
+    """(what, argument list) of every long-running program, in starting order."""
+
+
+class Topology(Protocol):
+    """A wired and running DUT."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def ports(self) -> Sequence[Port]:
+        """Where a generator attaches; frames sent into port i come out of `peer(i)`."""
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The boxes of the drawing, from the generator's side inwards."""
+
+    @property
+    def facts(self) -> Facts: ...
+
+    def peer(self, port: int) -> int:
+        """Index of the port where frames sent into `port` come out."""
+
+    def transform(self, frame: bytes) -> bytes:
+        """What the DUT makes of a frame (without FCS), e.g. its MAC addresses swapped."""
+
+    def snapshot(self) -> object:
+        """Counters of every hop, now; opaque to the caller, given back to `path`."""
+
+    def path(self, tx_port: int, before: object, after: object) -> Sequence[Hop]:
+        """The hops inside the DUT of frames sent into `tx_port`, between two snapshots."""
+
+    def check_alive(self) -> None:
+        """Raise DutError, with the culprit's name and last output, if a program is gone."""

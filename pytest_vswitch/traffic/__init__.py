@@ -1,0 +1,1 @@
+"""Traffic generators, one module each, behind the contract in `generator`."""

@@ -1,0 +1,100 @@
+"""The contract that every traffic generator keeps, and the counts it returns.
+
+Rates are *totals over all directions*, in frames per second; frame sizes are in
+bytes and include the four bytes of the FCS, as in RFC 2544 section 9.1.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """What one trial asks the generator to send (RFC 2544 section 26.1)."""
+
+    rate_pps: float
+    """Intended load, the sum of all directions [frames/s]."""
+    duration_s: float
+    """How long to send [s]; waiting for the last frames comes on top."""
+    frame_bytes: int
+    """Frame size with FCS [bytes]."""
+
+
+@dataclass(frozen=True, slots=True)
+class Latency:
+    """One-way delay through the DUT, seen by the generator, of one direction [µs]."""
+
+    samples: int
+    min_us: float
+    p50_us: float
+    p90_us: float
+    p99_us: float
+    p999_us: float
+    max_us: float
+
+
+@dataclass(frozen=True, slots=True)
+class DirectionCounts:
+    """What became of the frames sent into one port. All counts are frames."""
+
+    tx_port: int
+    """Index of the generator port that sent."""
+    rx_port: int
+    """Index of the generator port where the frames were expected."""
+    intended: int
+    """Frames that the offer asks for."""
+    sent: int
+    """Frames really offered to the DUT, refused ones included. Less than
+    `intended` when the generator did not keep up: that is not the DUT's loss."""
+    refused: int
+    """Frames, of those sent, that found the DUT's receive ring full."""
+    received: int
+    """Distinct frames that came back to `rx_port` and were right in every byte."""
+    duplicated: int
+    reordered: int
+    """Frames, of those received, that came after a later one of their stream."""
+    corrupted: int
+    """Frames of this stream that came back with a wrong byte."""
+    foreign: int
+    """Frames at `rx_port` that this generator never sent."""
+    latency: Latency | None = None
+
+    @property
+    def lost(self) -> int:
+        """Frames sent that never came back right (a refused frame is lost)."""
+        return self.sent - self.received
+
+
+class Generator(Protocol):
+    """A traffic generator that is attached to a topology's ports."""
+
+    @property
+    def description(self) -> str:
+        """What the results template names as traffic generator, with its version."""
+
+    @property
+    def simulated(self) -> bool:
+        """Whether no frame of it ever existed."""
+
+    def exchange(
+        self, frames: Mapping[int, Sequence[bytes]], *, wait_s: float
+    ) -> Mapping[int, list[bytes]]:
+        """Send exact frames (without FCS), by port; return what came back, by port.
+
+        Ends as soon as as many frames have come back as were sent, or after `wait_s`.
+        """
+
+    def start(self, offer: Offer) -> None:
+        """Begin one trial; returns at once."""
+
+    def poll(self, timeout_s: float) -> Sequence[DirectionCounts] | None:
+        """Wait up to `timeout_s` for the trial's end: its counts, or None if it still runs.
+
+        Raises DutError or HostError when the generator lost its DUT or died.
+        """
+
+    def abort(self) -> None:
+        """Stop sending at once; the trial's counts are thrown away."""

@@ -1,0 +1,263 @@
+"""Running a trial on connected memif ports: pacing, sleeping, waiting for stragglers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from time import monotonic_ns
+
+from pytest_vswitch.errors import DutError
+from pytest_vswitch.traffic.generator import DirectionCounts
+from pytest_vswitch.traffic.memif.ring import MAX_FRAME_BYTES, NEXT, Port
+from pytest_vswitch.traffic.memif.stream import Stream, join
+
+_MS = 1_000_000
+
+_LONGEST_TICK_NS = 100_000
+"""What sleeping may add to a frame's latency."""
+_SHORTEST_TICK_NS = 25_000
+"""Waking up takes so long that below this only polling keeps time."""
+_LINGER_NS = 30_000
+"""How long to wait awake for frames just sent; more than a fast DUT needs."""
+_MOST_IN_VAIN = 8
+"""A slow DUT is waited for at every 256th tick only."""
+_BURST = 32
+"""Frames per tick and direction, at most, while sleeping: a usual DPDK burst."""
+_CHECK_NS = 5 * _MS
+"""How often to look whether the DUT and pytest are still there."""
+_QUIET_NS = 100 * _MS
+"""Nothing came for so long: what is missing is lost. Several time slices of every
+program in the path must fit, where they share two cores."""
+_DRAIN_NS = 1000 * _MS
+"""Longest wait for stragglers, e.g. when the DUT floods or freezes."""
+_SETTLE_NS = 2000 * _MS
+"""Longest wait for a DUT to take the frames of before."""
+
+
+class Aborted(Exception):
+    """Raised by `watch`: the trial is called off."""
+
+
+@dataclass(frozen=True, slots=True)
+class Direction:
+    """What one direction of a trial sends and expects, by port number."""
+
+    tx: int
+    rx: int
+    frame: bytes
+    expected: bytes
+    stamps: tuple[int, int]
+    """Place of the stamp in `frame` and in `expected` [bytes]."""
+
+
+class Engine:
+    """The ports and their use, in one thread on one core.
+
+    `spin=False` shares the core: at rates that permit it, the engine sleeps up to
+    100 µs between two looks at the rings. A delay of less than 30 µs is still seen as
+    it is; a longer one may seem up to 100 µs longer. `spin=True` always polls.
+
+    `watch` is called every few milliseconds; what it raises ends the trial.
+    """
+
+    def __init__(self, ports: Sequence[Port], *, spin: bool, watch: Callable[[], None]) -> None:
+        self._ports = ports
+        self._spin = spin
+        self._watch = watch
+        self._watched_ns = 0
+        self._in_vain = 0
+        self._attempt_in = 0
+        self._trials = 0
+
+    def exchange(
+        self, frames: Mapping[int, Sequence[bytes]], wait_s: float
+    ) -> dict[int, list[bytes]]:
+        """Send exact frames, by port; return what comes back, by port.
+
+        Ends when as many have come back as were sent, or after `wait_s`. Raises
+        DutError when the DUT is gone or does not take the frames of before.
+        """
+        self._settle()
+        longest = max((len(frame) for queue in frames.values() for frame in queue), default=64)
+        if longest > MAX_FRAME_BYTES:
+            raise DutError(f"a frame of {longest} bytes is longer than {MAX_FRAME_BYTES}")
+        for port in self._ports:
+            port.tx.lay_out(longest)
+            port.rx.lay_out(2048)
+        queues = {number: list(queue) for number, queue in frames.items()}
+        missing = sum(len(queue) for queue in queues.values())
+        back: dict[int, list[bytes]] = {number: [] for number in range(len(self._ports))}
+        deadline = monotonic_ns() + int(wait_s * 1e9)
+        while missing > 0 and monotonic_ns() < deadline:
+            for number, queue in queues.items():
+                _send_exact(self._ports[number], queue)
+            for number, port in enumerate(self._ports):
+                arrived = _read_exact(port)
+                back[number] += arrived
+                missing -= len(arrived)
+            self._rest(_LONGEST_TICK_NS)
+        return back
+
+    def trial(
+        self,
+        directions: Sequence[Direction],
+        *,
+        rate_pps: float | None,
+        duration_s: float,
+        timed: bool = True,
+    ) -> list[DirectionCounts]:
+        """Offer `rate_pps`, over all directions, for `duration_s`; return what became of it.
+
+        Each direction's frames come due evenly. Not offered (`sent < intended`) is
+        what comes due while the engine is late by more than a ring: a wire would
+        have brought these frames one by one, so the DUT must not be blamed. Of
+        what is offered, the frames that find the ring full are `refused`: the DUT
+        did not take them, as a NIC misses frames when nobody empties its queue.
+
+        `rate_pps=None` sends whatever the DUT has room for; then nothing is refused
+        and `intended` is 0. Raises DutError when the DUT is gone.
+        """
+        self._settle()
+        total = round((rate_pps or 0) * duration_s)
+        self._trials += 1
+        streams = []
+        for number, direction in enumerate(directions):
+            share = total * (number + 1) // len(directions) - total * number // len(directions)
+            stream = Stream(
+                self._ports[direction.tx],
+                self._ports[direction.rx],
+                direction.frame,
+                direction.expected,
+                stamps=direction.stamps,
+                stream_id=(self._trials * len(directions) + number) & 0xFFFF,
+                intended=share,
+                timed=timed,
+            )
+            streams.append(stream)
+        try:
+            self._send(streams, rate_pps, int(duration_s * 1e9))
+        except Aborted:
+            # What is under way would come back in the next trial.
+            with suppress(DutError):
+                self._drain(streams)
+            raise
+        self._drain(streams)
+        return [
+            stream.counts(direction.tx, direction.rx)
+            for stream, direction in zip(streams, directions, strict=True)
+        ]
+
+    def _send(self, streams: Sequence[Stream], rate_pps: float | None, duration_ns: int) -> None:
+        tick_ns = self._tick_ns(rate_pps, len(streams))
+        start = monotonic_ns()
+        while True:
+            now = monotonic_ns()
+            elapsed = min(now - start, duration_ns)
+            for stream in streams:
+                stream.collect()
+                if rate_pps is None:
+                    stream.fill()
+                else:
+                    stream.offer(stream.intended * elapsed // duration_ns)
+            if elapsed == duration_ns:
+                return
+            if tick_ns:
+                self._linger(streams)
+                self._rest(min(now + tick_ns, start + duration_ns) - monotonic_ns())
+            else:
+                self._rest(0)
+
+    def _linger(self, streams: Sequence[Stream]) -> None:
+        """Before sleeping: wait awake for a fast DUT, whose latency is less than a tick.
+
+        A DUT that is slower gets the CPU instead: each time in vain, the next
+        attempt is put off for twice as many ticks.
+        """
+        if self._attempt_in:
+            self._attempt_in -= 1
+            return
+        deadline = monotonic_ns() + _LINGER_NS
+        while monotonic_ns() < deadline:
+            for stream in streams:
+                stream.collect()
+            if all(stream.caught_up for stream in streams):
+                self._in_vain = 0
+                return
+        self._in_vain = min(self._in_vain + 1, _MOST_IN_VAIN)
+        self._attempt_in = 1 << self._in_vain
+
+    def _drain(self, streams: Sequence[Stream]) -> None:
+        """Collect until all frames are back, or nothing has moved for the quiet time."""
+        moved = start = monotonic_ns()
+        pending = sum(stream.pending for stream in streams)
+        while not all(stream.complete for stream in streams):
+            arrived = sum(stream.collect() for stream in streams)
+            left = sum(stream.pending for stream in streams)
+            now = monotonic_ns()
+            if arrived or left != pending:
+                moved, pending = now, left
+            # Frames that the DUT has not even taken yet cannot be lost in it.
+            if (now - moved > _QUIET_NS and not left) or now - start > _DRAIN_NS:
+                return
+            self._rest(_LONGEST_TICK_NS)
+
+    def _settle(self) -> None:
+        """Wait until the DUT has taken all frames of before; forget what it has sent."""
+        deadline = monotonic_ns() + _SETTLE_NS
+        while True:
+            for port in self._ports:
+                port.discard()
+            stuck = [port for port in self._ports if port.tx.pending()]
+            if not stuck:
+                return
+            if monotonic_ns() > deadline:
+                raise DutError(
+                    f"memif {stuck[0].path}: the DUT has left {stuck[0].tx.pending()} frames in "
+                    f"its receive ring for {_SETTLE_NS / 1e9:.0f} s; it does not forward"
+                )
+            self._rest(_LONGEST_TICK_NS)
+
+    def _tick_ns(self, rate_pps: float | None, directions: int) -> int:
+        if self._spin or not rate_pps:
+            return 0
+        tick = min(_LONGEST_TICK_NS, int(_BURST * directions * 1e9 / rate_pps))
+        return tick if tick >= _SHORTEST_TICK_NS else 0
+
+    def _rest(self, pause_ns: int) -> None:
+        """Sleep, if the core is shared; look after the DUT and pytest from time to time."""
+        if pause_ns > 0 and not self._spin:
+            time.sleep(pause_ns / 1e9)
+        now = monotonic_ns()
+        if now - self._watched_ns > _CHECK_NS:
+            self._watched_ns = now
+            self._watch()
+
+
+def _send_exact(port: Port, queue: list[bytes]) -> None:
+    count = min(len(queue), port.tx.size - port.tx.pending())
+    for number, frame in enumerate(queue[:count]):
+        slot = port.tx.slot + number & (port.tx.size - 1)
+        port.tx.frame(slot)[: len(frame)] = memoryview(frame)
+        port.tx.lengths[slot] = len(frame) << 32
+    del queue[:count]
+    if count:
+        port.tx.give(count)
+
+
+def _read_exact(port: Port) -> list[bytes]:
+    frames = []
+    slots: list[int] = []
+    used = 0
+    for number in range(port.rx.filled()):
+        slots.append(port.rx.slot + number & (port.rx.size - 1))
+        if port.rx.lengths[slots[-1]] & NEXT:
+            continue
+        frames.append(join(port.rx, slots))
+        port.rx.lengths[slots] = port.rx.capacity << 32
+        used += len(slots)
+        slots = []
+    if used:
+        port.rx.give_back(used)
+    return frames

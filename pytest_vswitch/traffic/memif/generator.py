@@ -1,0 +1,227 @@
+"""The memif generator as the rest of the house sees it: a worker process behind a contract."""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import pytest_vswitch
+from pytest_vswitch import errors
+from pytest_vswitch.errors import DutError, HostError, VswitchError
+from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.topologies.topology import MemifPort
+from pytest_vswitch.traffic import frames
+from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer
+
+RING_SIZE = 1024
+"""Frames that a port holds in each direction, as many as DPDK's memif by default."""
+
+_EVENT = re.compile(r'^\{"event": .*\}\r?\n', re.MULTILINE)
+_START_S = 30.0
+_REPLY_S = 15.0
+"""Beyond the time that a command itself may take."""
+
+
+class MemifGenerator:
+    """Sends and checks frames on a topology's memif ports, from one core of its host.
+
+    Use it as a context manager: on entering, its worker process starts on `host` and
+    connects to the ports' servers; on leaving, it disconnects and ends.
+
+    `transform` and `peer` are the topology's. Without `cpu`, the worker shares the
+    machine: it sleeps up to 100 µs between ticks at low rates, by which latencies
+    may be too long. With `cpu`, it polls on that core, which should be its own.
+
+    Raises HostError when the worker does not start or dies, and DutError when a
+    port's server is missing, refuses, or goes away.
+    """
+
+    simulated = False
+
+    def __init__(
+        self,
+        host: Host,
+        ports: Sequence[MemifPort],
+        transform: Callable[[bytes], bytes],
+        peer: Callable[[int], int],
+        *,
+        cpu: int | None = None,
+    ) -> None:
+        self._host = host
+        self._sockets = [port.socket for port in ports]
+        self._transform = transform
+        self._peer = peer
+        self._cpu = cpu
+        self._process: Process | None = None
+        self._running = False
+        self._numpy = ""
+        self.peers: Sequence[str] = ()
+        """What each port's server calls itself, e.g. `DPDK 22.11.11`."""
+
+    @property
+    def description(self) -> str:
+        where = f"CPU {self._cpu}" if self._cpu is not None else "a shared CPU"
+        numpy = f", numpy {self._numpy}" if self._numpy else ""
+        return f"pytest-vswitch memif {pytest_vswitch.__version__} on {where}{numpy}"
+
+    def __enter__(self) -> MemifGenerator:
+        self._process = self._spawn()
+        self._process.__enter__()
+        try:
+            ports = [{"socket": path, "id": 0, "secret": ""} for path in self._sockets]
+            self._command(do="connect", ports=ports, ring=RING_SIZE)
+            connected = self._event(_START_S, "connected")
+        except BaseException:
+            self.__exit__(*sys.exc_info())
+            raise
+        self._numpy = connected["numpy"]
+        self.peers = tuple(connected["peers"])
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        process, self._process, self._running = self._process, None, False
+        if process is not None:
+            process.__exit__(kind, error, trace)
+
+    def exchange(
+        self, frames: Mapping[int, Sequence[bytes]], *, wait_s: float
+    ) -> Mapping[int, list[bytes]]:
+        """Send exact frames (without FCS), by port; return what came back, by port.
+
+        Ends as soon as as many frames have come back as were sent, or after `wait_s`.
+        """
+        queues = {port: [frame.hex() for frame in queue] for port, queue in frames.items()}
+        self._command(do="exchange", frames=queues, wait_s=wait_s)
+        event = self._event(wait_s + _REPLY_S, "exchanged")
+        return {
+            int(port): [bytes.fromhex(frame) for frame in queue]
+            for port, queue in event["frames"].items()
+        }
+
+    def start(self, offer: Offer) -> None:
+        """Begin one trial; returns at once.
+
+        Raises InputError for a frame size that no template has, or when the topology's
+        transform destroys the stamps.
+        """
+        directions = [self._direction(port, offer.frame_bytes) for port in self._senders()]
+        self._command(
+            do="start",
+            directions=directions,
+            rate_pps=offer.rate_pps,
+            duration_s=offer.duration_s,
+        )
+        self._running = True
+
+    def poll(self, timeout_s: float) -> Sequence[DirectionCounts] | None:
+        """Wait up to `timeout_s` for the trial's end: its counts, or None if it still runs."""
+        try:
+            event = self._event(timeout_s, "counts")
+        except _Silent:
+            return None
+        self._running = False
+        return [_counts(direction) for direction in event["directions"]]
+
+    def abort(self) -> None:
+        """Stop sending at once; the trial's counts are thrown away."""
+        if self._running:
+            self._running = False
+            self._command(do="abort")
+            self._event(_REPLY_S, "aborted")
+
+    def _spawn(self) -> Process:
+        package = Path(pytest_vswitch.__file__).parent.parent
+        # One thread is all it needs: numpy's would only take the DUT's cores.
+        argv = ["env", f"PYTHONPATH={package}", "OPENBLAS_NUM_THREADS=1"]
+        argv += [sys.executable, "-m", "pytest_vswitch.traffic.memif.worker"]
+        if self._cpu is not None:
+            argv += ["--cpu", str(self._cpu)]
+        return self._host.spawn(argv, name="memif generator", stop_with='{"do": "quit"}\n')
+
+    def _senders(self) -> range:
+        return range(len(self._sockets))
+
+    def _direction(self, tx_port: int, frame_bytes: int) -> dict[str, object]:
+        rx_port = self._peer(tx_port)
+        frame = frames.template(tx_port, rx_port, frame_bytes)
+        expected = self._transform(frame)
+        return {
+            "tx": tx_port,
+            "rx": rx_port,
+            "frame": frame.hex(),
+            "expected": expected.hex(),
+            "stamps": [frames.stamp_offset(frame), frames.stamp_offset(expected)],
+        }
+
+    def _command(self, **command: object) -> None:
+        if self._process is None:
+            raise HostError("the memif generator is not running (use it in a `with` block)")
+        try:
+            self._process.write(json.dumps(command) + "\n")
+        except VswitchError:
+            raise self._died() from None
+
+    def _event(self, timeout_s: float, wanted: str) -> dict[str, Any]:
+        """The worker's next event, which must be `wanted`; raises what it reports otherwise."""
+        if self._process is None:
+            raise HostError("the memif generator is not running (use it in a `with` block)")
+        while True:
+            try:
+                text = self._process.read_until(_EVENT, timeout_s=timeout_s, what=wanted)
+            except DutError:
+                if self._process.status() is None:
+                    raise _Silent(
+                        f"memif generator: no {wanted!r} within {timeout_s:g} s; "
+                        f"its last output:\n{self._process.tail()}"
+                    ) from None
+                raise self._died() from None
+            event = _parse(text)
+            if event["event"] == wanted:
+                return event
+            if wanted == "aborted":
+                continue  # how the trial ended, just before it was aborted
+            self._running = False
+            if event["event"] == "failed":
+                kind = getattr(errors, str(event["kind"]), HostError)
+                raise kind(event["message"])
+            raise HostError(f"memif generator: {event['event']!r} in place of {wanted!r}")
+
+    def _died(self) -> HostError:
+        process = self._process
+        assert process is not None
+        self._running = False
+        return HostError(
+            f"the memif generator died on {self._host.name} (exit status {process.status()}); "
+            f"its last output:\n{process.tail()}"
+        )
+
+
+class _Silent(HostError):
+    """The worker lives, but has not said anything yet."""
+
+
+def _parse(text: str) -> dict[str, Any]:
+    line = text.strip().splitlines()[-1]
+    try:
+        event = json.loads(line)
+        event["event"]
+    except (ValueError, KeyError, TypeError):
+        raise HostError(f"memif generator: cannot understand its answer {line!r}") from None
+    return dict(event)
+
+
+def _counts(direction: Mapping[str, Any]) -> DirectionCounts:
+    latency = direction["latency"]
+    return DirectionCounts(
+        **{**direction, "latency": None if latency is None else Latency(**latency)}
+    )

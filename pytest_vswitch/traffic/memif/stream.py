@@ -1,0 +1,333 @@
+"""Stamping, sending and checking: the middle of the memif generator.
+
+Work is done per ring, not per frame: the template is written into every buffer
+once, then only the stamps change, through a strided view. What comes back is
+compared as one block with what must be there; only when that fails, each frame is
+judged by itself (still in numpy, so that a lossy DUT does not slow the generator).
+
+Every frame received is one of:
+
+- received: right in every byte, stamp included, and seen for the first time;
+  also `reordered` if a later frame of the stream came before it (RFC 4737 section 3);
+- duplicated: right in every byte, but received before;
+- corrupted: of this stream (by its stream id or by its whole stamp), a byte is wrong;
+- foreign: everything else. Frames of an earlier trial are foreign, for the stream id
+  changes with each trial, and so is one that 262144 later ones have overtaken.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from time import monotonic_ns
+
+import numpy as np
+import numpy.typing as npt
+
+from pytest_vswitch.traffic.frames import STAMP_BYTES
+from pytest_vswitch.traffic.generator import DirectionCounts
+from pytest_vswitch.traffic.memif.latency import Histogram
+from pytest_vswitch.traffic.memif.ring import NEXT, Port, Ring, Words
+
+_SHORT_RUN = 48
+_LEDGER = 1 << 18  # how many frames a stream can have under way
+
+
+class Stream:
+    """One direction of a trial: the frames from one port to another."""
+
+    def __init__(
+        self,
+        tx: Port,
+        rx: Port,
+        frame: bytes,
+        expected: bytes,
+        *,
+        stamps: tuple[int, int],
+        stream_id: int,
+        intended: int,
+        timed: bool = True,
+    ) -> None:
+        """Write `frame` into all buffers of `tx`; `expected` is what must arrive at `rx`.
+
+        `stamps` are the places of the stamp in the two. `timed=False` saves stamping
+        the time, and yields no latency. The port's ring must be empty.
+        """
+        self.intended = intended
+        self.not_offered = 0
+        """Frames that came due while the generator was late by more than a ring."""
+        self.refused = 0
+        self.accepted = 0
+        """Frames given to the DUT: the next sequence number."""
+        self.received = 0
+        self.duplicated = 0
+        self.reordered = 0
+        self.corrupted = 0
+        self.foreign = 0
+        self._timed = timed
+        self._histogram = Histogram()
+        self._next = 0  # one more than the highest sequence number received
+        # When each frame under way was sent; negative once it has come back.
+        self._ledger: Words = np.zeros(_LEDGER, np.int64)
+
+        self._tx = tx.tx
+        pad, word = _place(stamps[0])
+        self._tx.lay_out(len(frame), pad)
+        self._tx.rows[:] = _row(frame, stamps[0], stream_id, pad)
+        self._tx_sequence = self._tx.rows[:, word]
+        self._tx_time = self._tx.rows[:, word + 1]
+        self._tx_time[:] = 1
+        self._count = np.arange(self._tx.size, dtype=np.int64)
+
+        self._rx = rx.rx
+        pad, self._word = _place(stamps[1])
+        # No room for more than the expected frame: what is longer arrives in two pieces.
+        self._rx.lay_out(len(expected), pad)
+        self._stream_id = stream_id
+        self._id_place = (pad + stamps[1]) // 2
+        self._stamp_end = stamps[1] + STAMP_BYTES
+        self._row = _row(expected, stamps[1], stream_id, pad)
+        self._image = np.tile(self._row, (self._rx.size, 1))
+        self._image_sequence = self._image[:, self._word]
+        self._image_time = self._image[:, self._word + 1]
+        self._equal = np.empty(self._image.shape, np.bool_)
+        self._good = len(expected) << 32
+
+    @property
+    def accounted(self) -> int:
+        return self.accepted + self.refused + self.not_offered
+
+    @property
+    def complete(self) -> bool:
+        """Whether every frame given to the DUT has come back, right or wrong."""
+        return self.received + self.corrupted >= self.accepted
+
+    @property
+    def caught_up(self) -> bool:
+        """Whether the last frame given to the DUT has come back."""
+        return self._next == self.accepted
+
+    def offer(self, due: int) -> None:
+        """Offer what is due by now of the intended frames, `due` counted from the start.
+
+        More than a ring at once cannot be offered evenly any more: the excess is not
+        offered at all. Of the rest, the DUT refuses what its ring has no room for.
+        """
+        count = due - self.accounted
+        if count <= 0:
+            return
+        if count > self._tx.size:
+            self.not_offered += count - self._tx.size
+            count = self._tx.size
+        room = self._tx.size - self._tx.pending()
+        if count > room:
+            self.refused += count - room
+            count = room
+        self.send(count)
+
+    def fill(self) -> None:
+        """Offer whatever the DUT has room for (to measure the generator itself)."""
+        self.send(self._tx.size - self._tx.pending())
+
+    def send(self, count: int) -> None:
+        """Stamp and give `count` frames, for which there is room."""
+        if not count:
+            return
+        left, slot = count, self._tx.slot
+        now_ns = monotonic_ns() if self._timed else 1
+        while left:
+            entry = self.accepted & (_LEDGER - 1)
+            step = min(left, self._tx.size - slot, _LEDGER - entry)
+            end = slot + step
+            np.add(self._count[:step], self.accepted, out=self._tx_sequence[slot:end])
+            if self._timed:
+                self._tx_time[slot:end] = now_ns
+            self._ledger[entry : entry + step] = now_ns
+            self.accepted += step
+            slot = end & (self._tx.size - 1)
+            left -= step
+        self._tx.give(count)
+
+    @property
+    def pending(self) -> int:
+        """Frames that the DUT has not taken yet."""
+        return self._tx.pending()
+
+    def collect(self) -> int:
+        """Check and give back all frames that have arrived; returns how many slots."""
+        rx = self._rx
+        filled = rx.filled()
+        if not filled:
+            return 0
+        now_ns = monotonic_ns()
+        done = 0
+        while done < filled:
+            slot = rx.slot + done & (rx.size - 1)
+            step = min(filled - done, rx.size - slot)
+            taken = self._take(slot, self._next, step, now_ns) or self._resume(slot, step, now_ns)
+            if not taken:
+                done += self._judge(slot, filled - done, now_ns)
+                break
+            done += taken
+        if done:
+            rx.give_back(done)
+        return done
+
+    def counts(self, tx_port: int, rx_port: int) -> DirectionCounts:
+        return DirectionCounts(
+            tx_port=tx_port,
+            rx_port=rx_port,
+            intended=self.intended,
+            sent=self.accepted + self.refused,
+            refused=self.refused,
+            received=self.received,
+            duplicated=self.duplicated,
+            reordered=self.reordered,
+            corrupted=self.corrupted,
+            foreign=self.foreign,
+            latency=self._histogram.summary() if self._timed else None,
+        )
+
+    def _take(self, slot: int, first: int, count: int, now_ns: int) -> int:
+        """Accept frames if they are right and number `first` and the following; returns how many.
+
+        Some may be left over for the next call; none is accepted unless all are right.
+        """
+        rx = self._rx
+        entry = first & (_LEDGER - 1)
+        count = min(count, _LEDGER - entry)
+        end = slot + count
+        if first + count > self.accepted:
+            return 0
+        if np.count_nonzero(rx.lengths[slot:end] == self._good) != count:
+            return 0
+        sent = self._ledger[entry : entry + count]
+        np.add(self._count[:count], first, out=self._image_sequence[:count])
+        self._image_time[:count] = sent
+        equal = self._equal[:count]
+        np.equal(rx.rows[slot:end], self._image[:count], out=equal)
+        if np.count_nonzero(equal) != equal.size:
+            return 0
+        if self._timed:
+            self._time(now_ns, sent)
+        np.negative(sent, out=sent)
+        self._next = first + count
+        self.received += count
+        return count
+
+    def _resume(self, slot: int, count: int, now_ns: int) -> int:
+        """Around a loss: accept the run of frames before or after the gap; returns how many."""
+        sequence = self._rx.rows[slot : slot + count, self._word]
+        first = sequence.item(0)
+        if not self._next <= first < self.accepted:
+            return 0
+        gaps = sequence - self._count[:count] != first
+        run = int(gaps.argmax()) or count
+        # Many short runs are faster judged one by one.
+        if run < min(count, _SHORT_RUN):
+            return 0
+        return self._take(slot, first, run, now_ns)
+
+    def _judge(self, slot: int, count: int, now_ns: int) -> int:
+        """Judge frames one by one; returns how many slots they took."""
+        rx = self._rx
+        slots = (slot + np.arange(count)) & (rx.size - 1)
+        lengths = rx.lengths[slots]
+        rows = rx.rows[slots]
+        used = count
+        if np.any(lengths & NEXT):
+            rows, lengths, used = _join(rx, slots, rows, lengths)
+        rx.lengths[slots[:used]] = self._good
+        lengths >>= 32
+
+        sequence = rows[:, self._word]
+        time = rows[:, self._word + 1]
+        equal = rows == self._row
+        equal[:, self._word : self._word + 2] = True
+        # Beyond the length a buffer may hold an older frame's bytes: those do not count.
+        right = equal.all(axis=1) & (lengths == self._good >> 32)
+        tagged = rows.view(np.uint16)[:, self._id_place] == self._stream_id
+        tagged &= lengths >= self._stamp_end - STAMP_BYTES + 2
+        known = (sequence >= max(0, self.accepted - _LEDGER)) & (sequence < self.accepted)
+        noted = np.where(known, self._ledger[sequence & (_LEDGER - 1)], 0)
+        stamped = (noted != 0) & (np.abs(noted) == time) & (lengths >= self._stamp_end)
+
+        fresh = np.flatnonzero(right & stamped & (noted > 0))
+        self._receive(sequence[fresh], now_ns)
+        self.duplicated += int(np.count_nonzero(right & stamped & (noted < 0)))
+        wrong = ~(right & stamped)
+        overtaken = right & (sequence >= 0) & (sequence < self.accepted - _LEDGER)
+        ours = (tagged & ~overtaken) | (stamped & self._timed)
+        self.corrupted += int(np.count_nonzero(wrong & ours))
+        self.foreign += int(np.count_nonzero(wrong & ~ours))
+        return used
+
+    def _receive(self, sequence: Words, now_ns: int) -> None:
+        """Note right frames, none received before, in order of arrival."""
+        if not len(sequence):
+            return
+        _, first = np.unique(sequence, return_index=True)
+        if len(first) < len(sequence):
+            self.duplicated += len(sequence) - len(first)
+            sequence = sequence[np.sort(first)]
+        highest = np.maximum.accumulate(np.concatenate(([self._next - 1], sequence)))
+        self.reordered += int(np.count_nonzero(sequence < highest[:-1]))
+        self._next = int(highest[-1]) + 1
+        self.received += len(sequence)
+        entries = sequence & (_LEDGER - 1)
+        sent = self._ledger[entries]
+        if self._timed:
+            self._time(now_ns, np.sort(sent))
+        self._ledger[entries] = -sent
+
+    def _time(self, now_ns: int, sent: Words) -> None:
+        """Note the delays of frames seen now; those sent together lie together."""
+        first, count = sent.item(0), len(sent)
+        if sent.item(-1) == first:
+            self._histogram.add(now_ns - first, count)
+            return
+        start = 0
+        for end in (*(np.flatnonzero(sent[1:] != sent[:-1]) + 1).tolist(), count):
+            self._histogram.add(now_ns - sent.item(start), end - start)
+            start = end
+
+
+def join(ring: Ring, slots: Sequence[int]) -> bytes:
+    """The frame that these slots hold."""
+    pieces = []
+    for slot in slots:
+        length = int(ring.lengths[slot]) >> 32
+        pieces.append(ring.frame(slot)[:length].tobytes())
+    return b"".join(pieces)
+
+
+def _join(ring: Ring, slots: Words, rows: Words, lengths: Words) -> tuple[Words, Words, int]:
+    """Make one row and length of every frame in several pieces; also how many slots were used.
+
+    A last frame whose end has not arrived stays where it is.
+    """
+    ends = np.flatnonzero((lengths & NEXT) == 0)
+    used = int(ends[-1]) + 1 if len(ends) else 0
+    if not used and len(slots) == ring.size:
+        used = ring.size  # a frame without end
+        ends = np.array([used - 1])
+    starts = np.concatenate(([0], ends + 1))[: len(ends)]
+    for start, end in zip(starts[ends > starts], ends[ends > starts], strict=True):
+        whole = join(ring, slots[start : end + 1].tolist())
+        part = np.frombuffer(whole, np.uint8, min(len(whole), ring.capacity))
+        rows[start].view(np.uint8)[ring.pad : ring.pad + len(part)] = part
+        lengths[start] = len(whole) << 32
+    return rows[starts], lengths[starts], used
+
+
+def _place(stamp: int) -> tuple[int, int]:
+    """Padding before a frame that aligns the words of its stamp, and the first one's index."""
+    pad = -(stamp + 2) % 8
+    return pad, (pad + stamp + 2) // 8
+
+
+def _row(frame: bytes, stamp: int, stream_id: int, pad: int) -> npt.NDArray[np.int64]:
+    """A buffer with this frame: whole cache lines, zero around the frame."""
+    stamped = bytearray(frame)
+    stamped[stamp : stamp + STAMP_BYTES] = stream_id.to_bytes(2, "little") + bytes(16)
+    size = -(-(pad + len(frame)) // 64) * 64
+    return np.frombuffer((bytes(pad) + bytes(stamped)).ljust(size, b"\0"), np.int64)

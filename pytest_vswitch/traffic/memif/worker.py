@@ -1,0 +1,216 @@
+"""The generator's process: `python -m pytest_vswitch.traffic.memif.worker [--cpu N]`.
+
+Reads one JSON object per line from its standard input and answers likewise:
+
+    {"do": "connect", "ports": [{"socket", "id", "secret"}], "ring": 1024}
+        -> {"event": "connected", "peers": [...], "numpy": "..."}
+    {"do": "exchange", "frames": {"0": [hex, ...]}, "wait_s": s}
+        -> {"event": "exchanged", "frames": {"0": [hex, ...], ...}}
+    {"do": "start", "directions": [...], "rate_pps": r, "duration_s": s}
+        -> {"event": "counts", "directions": [...]}
+    {"do": "abort"}   -> {"event": "aborted"}
+    {"do": "quit"}    (as the end of its input does) ends the process
+
+Any command but the last two may be answered by {"event": "failed", "kind": class name,
+"message": "..."} instead; a trial that is aborted is answered by "aborted" alone.
+It imports no more than numpy: it may run beside a DUT, on a busy machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import gc
+import json
+import os
+import platform
+import select
+import signal
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from pytest_vswitch.errors import DutError, HostError, VswitchError
+from pytest_vswitch.traffic.memif.engine import Aborted, Direction, Engine
+from pytest_vswitch.traffic.memif.ring import Port
+
+_CONNECT_S = 10.0
+
+
+class _Quit(Exception):
+    """Nobody wants anything any more."""
+
+
+class Worker:
+    """Carries out commands, one after the other, until its input ends."""
+
+    def __init__(self, *, spin: bool) -> None:
+        self._spin = spin
+        self._input = b""
+        self._poll = select.poll()
+        self._poll.register(sys.stdin.fileno(), select.POLLIN)
+        self._ports: list[Port] = []
+        self._lost = ""
+        self._engine: Engine | None = None
+
+    def serve(self) -> None:
+        """Answer commands; returns when told to quit or when standard input ends."""
+        try:
+            while True:
+                line = self._line(wait=True)
+                if line:
+                    self._answer(line)
+        except _Quit:
+            pass
+        finally:
+            for port in self._ports:
+                port.close()
+
+    def _answer(self, line: bytes) -> None:
+        try:
+            reply = self._carry_out(json.loads(line))
+        except Aborted:
+            reply = {"event": "aborted"}
+        except VswitchError as error:
+            reply = _failed(type(error).__name__, str(error))
+        except MemoryError:
+            reply = _failed("HostError", "memif generator: out of memory")
+        except (ValueError, KeyError, TypeError) as error:
+            reply = _failed("HostError", f"memif generator: cannot understand {line!r}: {error!r}")
+        print(json.dumps(reply), flush=True)
+
+    def _carry_out(self, command: Mapping[str, Any]) -> dict[str, object]:
+        if command["do"] == "quit":
+            raise _Quit
+        if command["do"] == "abort":
+            return {"event": "aborted"}
+        if self._lost:
+            raise DutError(self._lost)
+        match command["do"]:
+            case "connect":
+                return self._connect(command)
+            case "exchange":
+                frames = {
+                    int(port): [bytes.fromhex(frame) for frame in queue]
+                    for port, queue in command["frames"].items()
+                }
+                back = self._connected().exchange(frames, command["wait_s"])
+                return {
+                    "event": "exchanged",
+                    "frames": {
+                        port: [frame.hex() for frame in queue] for port, queue in back.items()
+                    },
+                }
+            case "start":
+                counts = self._connected().trial(
+                    [
+                        Direction(
+                            tx=direction["tx"],
+                            rx=direction["rx"],
+                            frame=bytes.fromhex(direction["frame"]),
+                            expected=bytes.fromhex(direction["expected"]),
+                            stamps=tuple(direction["stamps"]),
+                        )
+                        for direction in command["directions"]
+                    ],
+                    rate_pps=command["rate_pps"],
+                    duration_s=command["duration_s"],
+                )
+                return {"event": "counts", "directions": [dataclasses.asdict(c) for c in counts]}
+            case unknown:
+                raise ValueError(f"no command {unknown}")
+
+    def _connect(self, command: Mapping[str, Any]) -> dict[str, object]:
+        for wanted in command["ports"]:
+            port = Port(
+                wanted["socket"],
+                interface_id=wanted["id"],
+                secret=wanted["secret"],
+                ring_size=command["ring"],
+            )
+            port.connect(_CONNECT_S)
+            self._ports.append(port)
+            self._poll.register(port.control.fileno(), select.POLLIN)
+        self._engine = Engine(self._ports, spin=self._spin, watch=self._watch)
+        return {
+            "event": "connected",
+            "peers": [port.control.peer for port in self._ports],
+            "numpy": np.__version__,
+        }
+
+    def _connected(self) -> Engine:
+        if self._engine is None:
+            raise HostError("memif generator: not connected yet")
+        return self._engine
+
+    def _watch(self) -> None:
+        """During a trial: raise if it is called off, or if the DUT or pytest is gone."""
+        line = self._line(wait=False)
+        if self._lost:
+            raise DutError(self._lost)
+        if line:
+            command = json.loads(line)
+            raise _Quit if command.get("do") == "quit" else Aborted
+
+    def _line(self, *, wait: bool) -> bytes:
+        """The next line of input, or nothing if none is complete; notices a lost DUT."""
+        while b"\n" not in self._input:
+            ready = self._poll.poll(None if wait else 0)
+            for fd, _ in ready:
+                if fd == sys.stdin.fileno():
+                    data = os.read(fd, 1 << 16)
+                    if not data:
+                        raise _Quit
+                    self._input += data
+                else:
+                    self._lose(fd)
+            if not wait:
+                break
+        if b"\n" not in self._input:
+            return b""
+        line, _, self._input = self._input.partition(b"\n")
+        return line.strip()
+
+    def _lose(self, fd: int) -> None:
+        port = next(port for port in self._ports if port.control.fileno() == fd)
+        reason = port.control.lost()
+        if reason:
+            self._lost = self._lost or reason
+            self._poll.unregister(fd)
+
+
+def _failed(kind: str, message: str) -> dict[str, object]:
+    return {"event": "failed", "kind": kind, "message": message}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="memif traffic generator of pytest-vswitch")
+    parser.add_argument("--cpu", type=int, help="a core for this process alone, where it polls")
+    cpu = parser.parse_args().cpu
+    # Ctrl-C is for pytest, which then closes our input.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if platform.machine() != "x86_64":
+        sys.exit("the memif generator relies on x86's order of stores; use another one here")
+    if cpu is not None:
+        try:
+            os.sched_setaffinity(0, {cpu})
+        except OSError as error:
+            sys.exit(f"memif generator: cannot run on CPU {cpu}: {error.strerror}")
+    _sleep_precisely()
+    gc.disable()  # nothing here makes cycles, and a collection would delay frames
+    Worker(spin=cpu is not None).serve()
+
+
+def _sleep_precisely() -> None:
+    """The kernel may otherwise add 50 µs to every sleep, to save power."""
+    try:
+        with open("/proc/self/timerslack_ns", "w") as slack:
+            slack.write("1")
+    except OSError:
+        pass  # only the pacing is coarser then
+
+
+if __name__ == "__main__":
+    main()
