@@ -31,9 +31,9 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from pytest_vswitch.traffic import frames  # noqa: E402
-from pytest_vswitch.traffic.memif.engine import Direction, Engine  # noqa: E402
-from pytest_vswitch.traffic.memif.ring import Port  # noqa: E402
+from pytest_vswitch.traffic import frames
+from pytest_vswitch.traffic.memif.engine import Direction, Engine
+from pytest_vswitch.traffic.memif.ring import Port
 
 FRAME_BYTES = 64
 GENERATOR_CPU, LOOP_CPU = 0, 1

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from pytest_vswitch.errors import HostError
+from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.hosts.host import Host
 
 DRIVERS = ("net_virtio", "mempool_ring", "bus_pci", "bus_vdev")
@@ -46,12 +46,10 @@ def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
 
     Raises HostError that names the missing package.
     """
-    vmlinuz = _find_kernel(host) if kernel == "auto" else kernel
+    vmlinuz = find_kernel(host, kernel)
     release = PurePosixPath(vmlinuz).name.removeprefix("vmlinuz-")
     # Two levels up: /boot/vmlinuz-X belongs to /lib/modules/X, also below a prefix.
     prefix = str(PurePosixPath(vmlinuz).parent.parent).rstrip("/")
-    if not host.exists(vmlinuz):
-        raise HostError(f"{host.name}: guest.kernel {vmlinuz} does not exist")
     modules = {
         "dpdk": _modules(host, f"{prefix}/lib/modules/{release}", _DPDK_MODULES),
         "control": _modules(host, f"{prefix}/lib/modules/{release}", _CONTROL_MODULES),
@@ -70,8 +68,15 @@ def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
     return GuestImage(vmlinuz, initramfs, release)
 
 
-def _find_kernel(host: Host) -> str:
-    """The newest kernel whose modules are there too: installed, or only unpacked."""
+def find_kernel(host: Host, kernel: str) -> str:
+    """Path of the lab's `guest.kernel`; for `auto` the newest whose modules are there too.
+
+    Raises InputError.
+    """
+    if kernel != "auto":
+        if not host.exists(kernel):
+            raise InputError(f"{host.name}: guest.kernel {kernel} does not exist")
+        return kernel
     found = [
         path
         for root in ("", f"{host.cache}/kernel")
@@ -79,7 +84,7 @@ def _find_kernel(host: Host) -> str:
         if host.exists(f"{root}/lib/modules/{path.rpartition('vmlinuz-')[2]}/kernel")
     ]
     if not found:
-        raise HostError(
+        raise InputError(
             f"{host.name}: no kernel for the guest, neither in /boot nor in {host.cache}/kernel: "
             "run `ci/setup`, install the package linux-image-cloud-amd64, or set `guest.kernel`"
         )
@@ -116,8 +121,7 @@ def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
     program = host.which(testpmd)
     busybox = host.which("busybox")
     if program is None or busybox is None:
-        package, name = ("dpdk-dev", testpmd) if program is None else ("busybox-static", "busybox")
-        raise HostError(f"{host.name}: no program `{name}` (Debian package {package})")
+        raise HostError(f"{host.name}: the guest needs the programs {testpmd} and busybox")
     stdbuf = [host.which("stdbuf") or "stdbuf", "/usr/libexec/coreutils/libstdbuf.so"]
     needed = _libraries(host, [program, *stdbuf])
     drivers = {name: _driver(host, needed, name) for name in DRIVERS}

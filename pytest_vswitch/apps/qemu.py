@@ -16,7 +16,7 @@ from typing import Any
 
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.apps.testpmd import ENDED
-from pytest_vswitch.errors import DutError, HostError
+from pytest_vswitch.errors import DutError, InputError
 from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.host import Host, Process
 
@@ -253,11 +253,11 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
 
 
 def require_memory(host: Host, needed_mb: int) -> None:
-    """Raise HostError when the host has not that much memory left for a guest."""
+    """Raise InputError when the host has not that much memory left for a guest."""
     found = re.search(r"MemAvailable:\s+(\d+) kB", host.read_text("/proc/meminfo"))
     available_mb = int(found[1]) // 1024 if found else 0
     if available_mb < needed_mb:
-        raise HostError(
+        raise InputError(
             f"{host.name}: not enough memory: guest and testpmd need {needed_mb} MB, "
             f"{available_mb} MB are available; lower guest.memory_mb or dut.memory_mb in the lab"
         )

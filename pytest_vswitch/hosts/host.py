@@ -102,6 +102,9 @@ class Host(Protocol):
         It is asked to end by writing `stop_with` to it (a signal if empty), then killed.
         """
 
+    def is_root(self) -> bool:
+        """Whether commands run with root's rights."""
+
     def which(self, program: str) -> str | None:
         """Path of a program on the host's PATH, or None."""
 

@@ -188,6 +188,9 @@ class LocalHost:
             raise HostError(f"{self.name}: there is no program `{argv[0]}`")
         return LocalProcess(self, argv, name, stop_with)
 
+    def is_root(self) -> bool:
+        return os.geteuid() == 0
+
     def which(self, program: str) -> str | None:
         return shutil.which(program)
 

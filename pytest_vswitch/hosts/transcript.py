@@ -16,7 +16,6 @@ class Transcript:
     def __init__(self, directory: Path) -> None:
         self._directory = directory
         self._lock = threading.Lock()
-        (directory / "logs").mkdir(parents=True, exist_ok=True)
 
     def command(
         self,
@@ -39,6 +38,7 @@ class Transcript:
     ) -> BinaryIO:
         """A long-running program that begins; what it prints goes to the log returned."""
         log = self._directory / "logs" / f"{host}-{name.replace(' ', '-')}.log"
+        log.parent.mkdir(parents=True, exist_ok=True)
         words = [*(f"{key}={value}" for key, value in (env or {}).items()), *argv]
         self._write(host, f"$ {shlex.join(words)}\n[{name} runs; its output: logs/{log.name}]")
         return log.open("ab", buffering=0)

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_vswitch.apps import guest_image, kvm, qemu, testpmd
-from pytest_vswitch.errors import DutError
+from pytest_vswitch.errors import DutError, InputError
 from pytest_vswitch.hosts import hugepages
 from pytest_vswitch.hosts.host import Host, Process
 from pytest_vswitch.hosts.undo import Change
-from pytest_vswitch.lab.preflight import require_ports
+from pytest_vswitch.lab.preflight import check_lcores, require_ports
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import lcores
 from pytest_vswitch.topologies.lcores import LcorePlan
@@ -80,7 +80,7 @@ class Pvp:
     def nodes(self) -> Sequence[Node]:
         names = tuple(port.name for port in self.ports)
         return (
-            Node("generator", "generator", tuple(f"{name} peer" for name in names)),
+            Node("generator", "generator", names),
             Node("host testpmd", "host", (*names, "vhost0", "vhost1")),
             Node("guest testpmd", "guest", ("virtio0", "virtio1")),
         )
@@ -161,6 +161,28 @@ class Pvp:
         self._guest.check_alive()
 
 
+def preflight(lab: Lab, host: Host) -> None:
+    """Raise InputError for what the lab or the host lacks; nothing is changed."""
+    require_ports(lab, NAME, PORTS)
+    for program, package in (
+        (lab.dut.testpmd, "dpdk-dev"),
+        (lab.guest.qemu, "qemu-system-x86"),
+        ("busybox", "busybox-static"),
+        ("cpio", "cpio"),
+    ):
+        if not host.which(program):
+            raise InputError(f"{host.name} has no program `{program}`: apt-get install {package}")
+    if not host.is_root():
+        raise InputError(
+            f"{NAME} on {host.name} needs root: for hugepages, DPDK's physical addresses and "
+            "the run's state in /run; run pytest as root, or try `--dut sim`"
+        )
+    check_lcores(lab, set(lcores.available(host)))
+    _plan_lcores(lab, host)
+    guest_image.find_kernel(host, lab.guest.kernel)
+    qemu.require_memory(host, lab.dut.memory_mb + lab.guest.memory_mb)
+
+
 @contextlib.contextmanager
 def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
     """Wire and start a PVP; everything ends with the block.
@@ -168,21 +190,8 @@ def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
     Raises InputError for a lab that does not fit, HostError for what the host lacks,
     DutError, with its last words, for a program that does not come up.
     """
-    require_ports(lab, NAME, PORTS)
-    for program, package in (
-        (lab.dut.testpmd, "dpdk-dev"),
-        (lab.guest.qemu, "qemu-system-x86"),
-        ("cpio", "cpio"),
-    ):
-        if not host.which(program):
-            raise _missing(host, program, package)
-    qemu.require_memory(host, lab.dut.memory_mb + lab.guest.memory_mb)
-    cores = lcores.plan(
-        lcores.available(host),
-        lcores=None if lab.dut.lcores == "auto" else lab.dut.lcores,
-        vcpus=lab.guest.vcpus,
-        generator_cpu=lab.generator.cpu,
-    )
+    preflight(lab, host)
+    cores = _plan_lcores(lab, host)
     image = guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=lab.dut.testpmd)
     accelerator = kvm.choose(host, lab.guest.accelerator, image, lab.guest.qemu)
 
@@ -265,6 +274,15 @@ def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
         yield Pvp(host, ports, process, switch, guest, forwarder, facts, cores.generator_cpu)
 
 
+def _plan_lcores(lab: Lab, host: Host) -> LcorePlan:
+    return lcores.plan(
+        lcores.available(host),
+        lcores=None if lab.dut.lcores == "auto" else lab.dut.lcores,
+        vcpus=lab.guest.vcpus,
+        generator_cpu=lab.generator.cpu,
+    )
+
+
 def _host_parameters(
     lab: Lab,
     host: Host,
@@ -302,7 +320,3 @@ def _remarks(
     if pages.size_kb is None:
         remarks.append(f"no hugepages: {pages.reason}")
     return (*remarks, *cores.remarks)
-
-
-def _missing(host: Host, program: str, package: str) -> DutError:
-    return DutError(f"{host.name}: no program `{program}`: apt-get install {package}")

@@ -13,12 +13,18 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from pytest_vswitch.errors import DutError
+from pytest_vswitch.lab.preflight import require_ports
 from pytest_vswitch.topologies.topology import Facts, Hop, Node, SimulatedPort
+
+if TYPE_CHECKING:
+    from pytest_vswitch.hosts.host import Host
+    from pytest_vswitch.lab.schema import Lab
 
 HOPS = (
     ("host switch: {0} -> vhost{1}", "rx missed"),
@@ -340,3 +346,24 @@ def _share(total: int, index: int, parts: int) -> int:
 
 def _of_port(snapshot: object, port: int) -> tuple[tuple[int, int, int], ...]:
     return cast("tuple[tuple[tuple[int, int, int], ...], ...]", snapshot)[port]
+
+
+def preflight(lab: Lab, host: Host) -> None:
+    """A simulated DUT needs two ports and nothing else."""
+    del host
+    require_ports(lab, "sim", 2)
+
+
+@contextmanager
+def provision(lab: Lab, host: Host) -> Iterator[SimulatedDut]:
+    """The simulated DUT of the lab's `sim` section, with some noise, as a real one has."""
+    preflight(lab, host)
+    assert lab.sim is not None
+    defaults = DutModel()
+    model = DutModel(
+        seed=lab.sim.seed,
+        fixed_ns=1e9 / lab.sim.capacity_pps - 64 * defaults.per_byte_ns,
+        jitter=0.002,
+        bursts_per_s=0.1,
+    )
+    yield SimulatedDut(model, line_rate_bps=lab.ports[0].line_rate_gbps * 1e9)

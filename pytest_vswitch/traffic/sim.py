@@ -6,11 +6,24 @@ Nothing sleeps: a trial of 60 s ends at once and reports 60 s.
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from pytest_vswitch.topologies.sim import SimulatedDut
 from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer
+
+if TYPE_CHECKING:
+    from pytest_vswitch.hosts.host import Host
+    from pytest_vswitch.lab.schema import Lab
+
+
+@contextmanager
+def attach(lab: Lab, host: Host, topology: SimulatedDut) -> Iterator[SimulatedGenerator]:
+    """The generator of a lab's simulated DUT."""
+    del lab, host
+    yield SimulatedGenerator(topology)
 
 
 @dataclass(slots=True)

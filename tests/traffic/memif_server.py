@@ -22,7 +22,7 @@ Fault = Callable[[int, int, bytes], Sequence[bytes]]
 """(port that received it, its number on that port from 0, frame) -> frames to send on."""
 
 ACK, HELLO, INIT, ADD_REGION, ADD_RING, CONNECT, CONNECTED, DISCONNECT = range(1, 9)
-DEADLINE_S = 30.0
+DEADLINE_S = 20.0
 
 
 def message(kind: int, form: str = "<", *values: object) -> bytes:
@@ -30,7 +30,9 @@ def message(kind: int, form: str = "<", *values: object) -> bytes:
 
 
 def hello(oldest: int = 0x200, newest: int = 0x200, log2_size: int = 14) -> bytes:
-    return message(HELLO, "<32sHHHHHB", b"errs on purpose", oldest, newest, 255, 255, 255, log2_size)
+    return message(
+        HELLO, "<32sHHHHHB", b"errs on purpose", oldest, newest, 255, 255, 255, log2_size
+    )
 
 
 def disconnect(reason: str) -> bytes:
@@ -66,7 +68,7 @@ class Ring:
 
     def put(self, frame: bytes) -> None:
         """In as many buffers as it needs."""
-        start, rest, pieces = self.next, frame, []
+        start, rest, pieces = self.next, frame, list[tuple[int, int, int]]()
         while rest or not pieces:
             _, _, room, offset = struct.unpack_from("<HHII", self.region, self._slot())
             piece, rest = rest[:room], rest[room:]
@@ -181,7 +183,10 @@ class Server:
 
 
 class Refuser(threading.Thread):
-    """Accepts one client and says these messages, one before and one after each of its own."""
+    """Accepts one client and says these messages, one before and one after each of its own.
+
+    An empty one stands for silence.
+    """
 
     def __init__(self, path: Path, script: Sequence[bytes]) -> None:
         super().__init__()
@@ -197,7 +202,8 @@ class Refuser(threading.Thread):
         with control, self._listener:
             control.settimeout(DEADLINE_S)
             for answer in self._script:
-                control.send(answer)
+                if answer:
+                    control.send(answer)
                 data, fds, _, _ = socket.recv_fds(control, 128, 1)
                 for fd in array.array("i", fds):
                     os.close(fd)

@@ -8,12 +8,13 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Protocol
 
 import pytest_vswitch
 from pytest_vswitch import errors
 from pytest_vswitch.errors import DutError, HostError, VswitchError
 from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer
@@ -25,6 +26,25 @@ _EVENT = re.compile(r'^\{"event": .*\}\r?\n', re.MULTILINE)
 _START_S = 30.0
 _REPLY_S = 15.0
 """Beyond the time that a command itself may take."""
+
+
+def attach(lab: Lab, host: Host, topology: MemifTopology) -> MemifGenerator:
+    """The generator of a lab for a topology with memif ports, on the CPU left for it."""
+    cpu = topology.generator_cpu if lab.generator.cpu is None else lab.generator.cpu
+    return MemifGenerator(host, topology.ports, topology.transform, topology.peer, cpu=cpu)
+
+
+class MemifTopology(Protocol):
+    """A topology whose ports a memif client can reach."""
+
+    @property
+    def ports(self) -> Sequence[MemifPort]: ...
+    @property
+    def generator_cpu(self) -> int | None:
+        """CPU left for the generator; None if it shares the others'."""
+
+    def transform(self, frame: bytes) -> bytes: ...
+    def peer(self, port: int) -> int: ...
 
 
 class MemifGenerator:

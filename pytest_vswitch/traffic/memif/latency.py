@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 from pytest_vswitch.traffic.generator import Latency
 
 _BITS = 7
@@ -48,11 +50,8 @@ class Histogram:
 
     def _percentile(self, rank: float) -> float:
         """The delay [µs] that this many frames did not exceed."""
-        seen = 0
-        for bucket, count in enumerate(self._counts):
-            seen += count
-            if count and seen >= rank:
-                break
+        seen = itertools.accumulate(self._counts)
+        bucket = next(number for number, count in enumerate(seen) if count >= rank)
         shift = max(0, bucket // _PER_OCTAVE - 1)
         middle_ns = (bucket - shift * _PER_OCTAVE + 0.5) * (1 << shift)
         return min(max(middle_ns, self._min), self._max) / 1e3

@@ -85,22 +85,10 @@ class Control:
         """
         self._socket.settimeout(timeout_s)
         try:
-            self._socket.connect(self._path)
-        except OSError as error:
-            raise DutError(
-                f"memif {self._path}: no server answers there ({error.strerror or error})"
-            ) from None
-        self._greet(max(ring.log2_size for ring in rings))
-        name = b"pytest-vswitch"
-        self._ask(INIT, _INIT.pack(VERSION, self._id, _ETHERNET, self._secret, name))
-        self._ask(ADD_REGION, _ADD_REGION.pack(0, region_bytes), region_fd)
-        indices = {True: 0, False: 0}
-        for ring in rings:
-            flags = _TO_SERVER if ring.to_server else 0
-            body = _ADD_RING.pack(flags, indices[ring.to_server], 0, ring.offset, ring.log2_size, 0)
-            indices[ring.to_server] += 1
-            self._ask(ADD_RING, body, ring.interrupt_fd)
-        self._ask(CONNECT, _NAME.pack(name), answer=CONNECTED)
+            self._shake_hands(region_fd, region_bytes, rings)
+        except BaseException:
+            self._socket.close()
+            raise
         self._socket.setblocking(False)
 
     def fileno(self) -> int:
@@ -126,6 +114,25 @@ class Control:
         with suppress(OSError):  # it may have gone first
             self._send(DISCONNECT, _DISCONNECT.pack(0, b"done"))
         self._socket.close()
+
+    def _shake_hands(self, region_fd: int, region_bytes: int, rings: Sequence[RingOffer]) -> None:
+        try:
+            self._socket.connect(self._path)
+        except OSError as error:
+            raise DutError(
+                f"memif {self._path}: no server answers there ({error.strerror or error})"
+            ) from None
+        self._greet(max(ring.log2_size for ring in rings))
+        name = b"pytest-vswitch"
+        self._ask(INIT, _INIT.pack(VERSION, self._id, _ETHERNET, self._secret, name))
+        self._ask(ADD_REGION, _ADD_REGION.pack(0, region_bytes), region_fd)
+        indices = {True: 0, False: 0}
+        for ring in rings:
+            flags = _TO_SERVER if ring.to_server else 0
+            body = _ADD_RING.pack(flags, indices[ring.to_server], 0, ring.offset, ring.log2_size, 0)
+            indices[ring.to_server] += 1
+            self._ask(ADD_RING, body, ring.interrupt_fd)
+        self._ask(CONNECT, _NAME.pack(name), answer=CONNECTED)
 
     def _greet(self, log2_size: int) -> None:
         hello = self._receive(HELLO)

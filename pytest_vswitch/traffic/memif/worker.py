@@ -130,8 +130,8 @@ class Worker:
                 secret=wanted["secret"],
                 ring_size=command["ring"],
             )
-            port.connect(_CONNECT_S)
             self._ports.append(port)
+            port.connect(_CONNECT_S)
             self._poll.register(port.control.fileno(), select.POLLIN)
         self._engine = Engine(self._ports, spin=self._spin, watch=self._watch)
         return {

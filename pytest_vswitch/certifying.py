@@ -1,0 +1,284 @@
+"""The pytest hooks that are active with `--dut`: header, progress, faults, summary."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
+from dataclasses import replace
+from datetime import datetime, timezone
+from typing import Any
+
+import pytest
+
+from pytest_vswitch import __version__, fixtures, registry
+from pytest_vswitch.errors import InputError, VswitchError
+from pytest_vswitch.lab import loader
+from pytest_vswitch.measure.goals import Goal
+from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
+from pytest_vswitch.measure.runner import Progress
+from pytest_vswitch.report import html, progress, summary
+from pytest_vswitch.results import record, run_directory
+from pytest_vswitch.results.certification import Certification, Plan, Wired
+from pytest_vswitch.results.findings import finding
+from pytest_vswitch.results.journal import Journal, RunEnded
+from pytest_vswitch.results.run import Run, preflight
+
+FRAME_BYTES = (64, 128, 256, 512, 1024, 1280, 1518)
+"""RFC 2544 section 9.1."""
+
+_CALL = pytest.StashKey[pytest.CallInfo[None]]()
+_CASES = pytest.StashKey[list[Certification]]()
+
+
+class Certifying:
+    """One pytest session with `--dut`."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        """Raises InputError for a wrong option or lab file; nothing is started."""
+        self._config = config
+        self._frame_bytes = _frame_sizes(config)
+        self._plan = _plan(config)
+        self.lab = loader.load(config.getoption("dut"), loader.search_path(config.rootpath))
+        # Under xdist, the controller names the run and the one worker per DUT makes it.
+        worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        self._is_worker = worker is not None
+        self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
+        self._reports = (config.invocation_params.dir / config.getoption("reports")).absolute()
+        self._line = 0
+        self._ended: record.Record | None = None
+        self._topologies = registry.Registered(registry.TOPOLOGIES).names()
+        plugin = fixtures.plugin(self, self._topologies)
+        config.pluginmanager.register(plugin, "vswitch-fixtures")
+        if config.pluginmanager.hasplugin("xdist") and config.getoption("dist", "no") != "no":
+            config.option.dist = "loadgroup"
+        # A termination is a Ctrl-C: fixtures end, the host is put in order.
+        signal.signal(signal.SIGTERM, _terminated)
+
+    # --- collection ---
+
+    def pytest_configure_node(self, node: Any) -> None:
+        """xdist: tell a worker which run it works for."""
+        node.workerinput["vswitch_run"] = self._run_id
+
+    def pytest_report_header(self) -> str:
+        where = self.lab.path or self.lab.name
+        search = self._plan.search
+        return (
+            f"vswitch: lab {where}, {search.search}, trials of {search.trial_duration_s:g} s, "
+            f"precision {100 * search.precision:g} %, run {self._run_id}"
+        )
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        if "frame_bytes" in metafunc.fixturenames:
+            ids = [f"{size}B" for size in self._frame_bytes]
+            metafunc.parametrize("frame_bytes", self._frame_bytes, ids=ids)
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
+        used: set[str] = set()
+        for item in items:
+            wanted = set(getattr(item, "fixturenames", ()))
+            if "vswitch_run" in wanted:
+                used |= wanted & set(self._topologies)
+                if self._config.pluginmanager.hasplugin("xdist"):
+                    item.add_marker(pytest.mark.xdist_group(f"dut-{self.lab.name}"))
+        if used and not self._is_worker and not self._config.getoption("collectonly"):
+            try:
+                preflight(self.lab, sorted(used))
+            except InputError as error:
+                raise pytest.UsageError(str(error)) from None
+
+    # --- the run and its cases ---
+
+    def open_run(self) -> Run:
+        run = Run(
+            self.lab,
+            record.Run(
+                id=self._run_id,
+                started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+                command=("pytest", *map(str, self._config.invocation_params.args)),
+                tool_version=__version__,
+                simulated=self.lab.dut.host == "sim",
+            ),
+            self._reports,
+        )
+        for told in run.cleaned:
+            self._write_line(told)
+        return run
+
+    def begin_case(self, run: Run, wired: Wired, parameters: dict[str, Any]) -> Certification:
+        limits = {
+            case: limit.model_dump(exclude_none=True) for case, limit in self.lab.thresholds.items()
+        }
+
+        def tell(now: Progress) -> None:
+            self._progress(case.case.id, now)
+
+        case = Certification(
+            wired,
+            run.journal,
+            run.host_facts,
+            self._plan,
+            parameters=parameters,
+            limits=limits,
+            progress=tell,
+        )
+        return case
+
+    def end_cases(self, run: Run, node: pytest.Item, cases: Sequence[Certification]) -> None:
+        """Give each case its verdict from what became of the test."""
+        node.stash[_CASES] = list(cases)
+        self._write_line("")
+        call = node.stash.get(_CALL, None)
+        if call is None:
+            return  # interrupted: the cases stay incomplete
+        error = call.excinfo.value if call.excinfo else None
+        if isinstance(error, VswitchError):
+            # The next test shall not inherit what went wrong.
+            run.unwire()
+        for case in cases:
+            if error is None:
+                case.end()
+            else:
+                case.fail(str(error))
+            for goal in case.case.goals:
+                found = finding(case.case.measurements, goal.name)
+                if found and found.value_pps is not None:
+                    name = f"{case.case.id} {goal.name.lower()}_pps"
+                    node.user_properties.append((name, round(found.value_pps)))
+
+    # --- reports of tests ---
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_makereport(
+        self, item: pytest.Item, call: pytest.CallInfo[None]
+    ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+        report = yield
+        if call.when == "call":
+            item.stash[_CALL] = call
+        if call.excinfo and isinstance(call.excinfo.value, VswitchError):
+            # A fault of lab, host or wiring is told in its own words, without a traceback.
+            report.longrepr = str(call.excinfo.value)
+            report.__dict__["vswitch_fault"] = True
+        if call.when == "teardown" and self._config.getoption("htmlpath", None):
+            from pytest_html import extras
+
+            report.__dict__["extras"] = [
+                *getattr(report, "extras", []),
+                *(extras.html(html.fragment(case.case)) for case in item.stash.get(_CASES, [])),
+            ]
+        return report
+
+    def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
+        """A fault is an error, not a failure, also in the middle of a test."""
+        if report.failed and getattr(report, "vswitch_fault", False):
+            return "error", "E", "ERROR"
+        return None
+
+    # --- the end ---
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        """Make results and report from the journal, once all fixtures have ended."""
+        directory = run_directory.RunDirectory(self._reports / self._run_id)
+        if self._is_worker or not directory.journal.exists():
+            return
+        complete = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+        try:
+            if complete and not (session.shouldstop or session.shouldfail):
+                with Journal(directory.journal) as journal:
+                    journal.append(RunEnded())
+            self._ended = directory.read()
+            directory.write(self._ended)
+            html.write(self._ended, directory.report)
+        except VswitchError as error:
+            self._write_line(f"no report: {error}")
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        if self._ended is None:
+            return
+        terminalreporter.section("certificate")
+        colours = {"PASSED": "green", "FAILED": "red", "ERROR": "red", "INCOMPLETE": "yellow"}
+        directory = run_directory.RunDirectory(self._reports / self._run_id)
+        for text in summary.render(self._ended, directory).splitlines():
+            colour = colours.get(text.split(" ")[0])
+            terminalreporter.write_line(text, **({colour: True, "bold": True} if colour else {}))
+
+    # --- progress ---
+
+    def _progress(self, case: str, now: Progress) -> None:
+        terminal = self._terminal()
+        if terminal is None:
+            return
+        text = progress.line(case, now)
+        if not terminal.isatty:
+            if now.loss_ratio is not None:
+                self._write_line(text)
+            return
+        with self._shown():
+            if not self._line:
+                terminal.ensure_newline()
+            width = terminal._tw.fullwidth - 1
+            terminal.write(f"\r{text[:width]:<{self._line}}", flush=True)
+            self._line = len(text[:width])
+
+    def _write_line(self, text: str) -> None:
+        """A line of its own; an unfinished progress line is wiped first."""
+        terminal = self._terminal()
+        if terminal is None:
+            return
+        with self._shown():
+            if self._line:
+                terminal.write("\r" + " " * self._line + "\r", flush=True)
+                self._line = 0
+            if text:
+                terminal.ensure_newline()
+                terminal.write_line(text, flush=True)
+
+    def _terminal(self) -> pytest.TerminalReporter | None:
+        plugin = self._config.pluginmanager.get_plugin("terminalreporter")
+        return None if self._is_worker else plugin
+
+    def _shown(self) -> Any:
+        """While pytest captures a test's output, this lets ours through."""
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        return capture.global_and_fixture_disabled() if capture else nullcontext()
+
+
+def _terminated(number: int, frame: object) -> None:
+    raise pytest.exit.Exception("terminated", returncode=128 + number)
+
+
+def _frame_sizes(config: pytest.Config) -> tuple[int, ...]:
+    given = config.getoption("frame_size")
+    if not given:
+        return FRAME_BYTES[:1] if config.getoption("quick") else FRAME_BYTES
+    sizes: list[int] = []
+    for word in ",".join(given).split(","):
+        try:
+            size = int(word)
+        except ValueError:
+            raise InputError(f"--frame-size {word!r}: give bytes, e.g. 64 or 64,512,1518") from None
+        if not FRAME_BYTES[0] <= size <= FRAME_BYTES[-1]:
+            raise InputError(
+                f"--frame-size {size}: must lie between {FRAME_BYTES[0]} (Ethernet's least) and "
+                f"{FRAME_BYTES[-1]} bytes (MTU 1500), FCS included"
+            )
+        if size not in sizes:
+            sizes.append(size)
+    return tuple(sizes)
+
+
+def _plan(config: pytest.Config) -> Plan:
+    options = QUICK if config.getoption("quick") else SearchOptions()
+    options = replace(options, search=config.getoption("search"))
+    if (duration := config.getoption("trial_duration")) is not None:
+        options = replace(options, trial_duration_s=duration)
+    if (precision := config.getoption("precision")) is not None:
+        options = replace(options, precision=precision)
+    if (ratio := config.getoption("loss_ratio")) is not None:
+        options = replace(options, goals=(NDR, Goal("PDR", ratio)))
+    if (repeats := config.getoption("repeat")) < 1:
+        raise InputError(f"--repeat {repeats}: must be at least 1")
+    return Plan(options, repeats)

@@ -1,0 +1,118 @@
+"""The pytest plugin: its options, and where a suite is found.
+
+It is loaded in every pytest run of its environment, so it imports nothing heavy; all
+that certifies is in `certifying`, which `--dut` brings in.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from pytest_vswitch.errors import InputError
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    group = parser.getgroup("vswitch", "certification of DPDK data planes (pytest-vswitch)")
+    group.addoption(
+        "--dut",
+        metavar="LAB",
+        help="the lab to certify: `local` (this machine), `sim` (a simulation), the name of a "
+        "file in labs/, or a path; `vswitch lab list` lists them",
+    )
+    group.addoption(
+        "--quick",
+        action="store_true",
+        help="one frame size (64 B), trials of 1 s, 5 %% precision: under two minutes",
+    )
+    group.addoption(
+        "--frame-size",
+        metavar="BYTES",
+        action="append",
+        help="frame size with FCS, or several with commas; repeatable "
+        "(default: those of RFC 2544 section 9.1, 64 to 1518)",
+    )
+    group.addoption(
+        "--loss-ratio",
+        metavar="RATIO",
+        type=float,
+        help="acceptable loss of the partial drop rate (PDR), 0 to 1 (default: 0.005)",
+    )
+    group.addoption(
+        "--trial-duration",
+        metavar="SECONDS",
+        type=float,
+        help="duration of the trials that decide (default: 5; with --quick: 1)",
+    )
+    group.addoption(
+        "--precision",
+        metavar="RATIO",
+        type=float,
+        help="relative width of the interval to find (default: 0.01; with --quick: 0.05)",
+    )
+    group.addoption(
+        "--search",
+        choices=("mlrsearch", "binary"),
+        default="mlrsearch",
+        help="mlrsearch finds NDR and PDR at once; binary is RFC 2544 section 26.1 to the letter",
+    )
+    group.addoption(
+        "--repeat",
+        metavar="N",
+        type=int,
+        default=1,
+        help="search each case N times and report the median (default: 1)",
+    )
+    group.addoption(
+        "--reports",
+        metavar="DIR",
+        default="reports",
+        help="where runs are kept (default: reports/ in the current directory)",
+    )
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) -> None:
+    """`suites/pvp` means the packaged suite in a directory that has none of that name."""
+    here = early_config.invocation_params.dir
+    for position, argument in enumerate(args):
+        path, separator, rest = argument.partition("::")
+        if path.split("/")[0] == "suites" and not (here / path).exists():
+            packaged = _packaged_suites() / Path(path).relative_to("suites")
+            if packaged.exists():
+                args[position] = f"{packaged}{separator}{rest}"
+
+
+def _packaged_suites() -> Path:
+    """`suites/` of the wheel or, in an editable install, of the checkout."""
+    package = Path(__file__).parent
+    inside = package / "suites"
+    return inside if inside.is_dir() else package.parent / "suites"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_configure(config: pytest.Config) -> None:
+    if not config.getoption("dut"):
+        return
+    from pytest_vswitch.certifying import Certifying
+
+    try:
+        certifying = Certifying(config)
+    except InputError as error:
+        raise pytest.UsageError(str(error)) from None
+    config.pluginmanager.register(certifying, "vswitch-certifying")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """A suite without `--dut` gets advice, not `fixture not found`."""
+    if config.getoption("dut"):
+        return
+    for item in items:
+        definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
+        wanted = set(getattr(item, "fixturenames", ())) - set(definitions)
+        if "measure" in wanted:
+            raise pytest.UsageError(
+                f"{item.nodeid} certifies a DUT: say which with `--dut local` (this machine), "
+                "`--dut sim` (a simulation) or another of `vswitch lab list`"
+            )

@@ -1,0 +1,63 @@
+"""Topologies and generators by name, from this package or from any other (entry points)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from importlib.metadata import EntryPoint, entry_points
+from typing import TYPE_CHECKING, Any, Protocol
+
+from pytest_vswitch.errors import InputError
+
+if TYPE_CHECKING:
+    from pytest_vswitch.hosts.host import Host
+    from pytest_vswitch.lab.schema import Lab
+    from pytest_vswitch.topologies.topology import Topology
+    from pytest_vswitch.traffic.generator import Generator
+
+TOPOLOGIES = "pytest_vswitch.topologies"
+GENERATORS = "pytest_vswitch.generators"
+
+
+class Wiring(Protocol):
+    """What an entry point of `pytest_vswitch.topologies` names: a module with these."""
+
+    def preflight(self, lab: Lab, host: Host) -> None:
+        """Raise InputError for what can be known to be missing; change nothing."""
+
+    def provision(self, lab: Lab, host: Host) -> AbstractContextManager[Topology]:
+        """Wire and start it; everything ends with the block."""
+
+
+Attach = Callable[["Lab", "Host", Any], AbstractContextManager["Generator"]]
+"""What an entry point of `pytest_vswitch.generators` names: attach to a running topology."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """The names in one entry point group, none of them loaded yet."""
+
+    group: str
+
+    def names(self) -> list[str]:
+        return sorted(point.name for point in entry_points(group=self.group))
+
+    def load(self, name: str) -> Any:
+        """Raises InputError, with the names that there are."""
+        found: list[EntryPoint] = list(entry_points(group=self.group, name=name))
+        if not found:
+            raise InputError(
+                f"no `{name}` among {self.group}: there are {', '.join(self.names()) or 'none'}"
+            )
+        return found[0].load()
+
+
+def topology(name: str) -> Wiring:
+    wiring: Wiring = Registered(TOPOLOGIES).load(name)
+    return wiring
+
+
+def generator(kind: str) -> Attach:
+    attach: Attach = Registered(GENERATORS).load(kind)
+    return attach

@@ -1,0 +1,146 @@
+"""One case on its way to a verdict; every step is in the journal before the next begins."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from pytest_vswitch.measure.functional import check_functional
+from pytest_vswitch.measure.options import SearchOptions
+from pytest_vswitch.measure.runner import Progress, TrialRunner
+from pytest_vswitch.measure.throughput import find_throughput, line_rate_pps
+from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.results import template, verdict
+from pytest_vswitch.results.host_facts import remarks
+from pytest_vswitch.results.journal import (
+    CaseBegun,
+    CaseEnded,
+    Journal,
+    MeasurementBegun,
+    MeasurementEnded,
+    TrialEnded,
+)
+from pytest_vswitch.results.record import Case, HostFacts, Measurement, Verdict
+from pytest_vswitch.topologies.topology import Topology
+from pytest_vswitch.traffic.generator import Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Wired:
+    """A running topology with a generator attached to it: what a test gets."""
+
+    name: str
+    """Of the topology, as registered; also names the case."""
+    topology: Topology
+    generator: Generator
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a run measures of each of its cases."""
+
+    search: SearchOptions
+    repeats: int
+
+
+class Certification:
+    """Measures one case and keeps what it finds.
+
+    The case begins in the journal when this is made, and ends there with `end`.
+    """
+
+    def __init__(
+        self,
+        wired: Wired,
+        journal: Journal,
+        host: HostFacts,
+        plan: Plan,
+        *,
+        parameters: Mapping[str, str | int | float],
+        limits: Mapping[str, Mapping[str, float]],
+        progress: Callable[[Progress], None],
+    ) -> None:
+        """`limits` are the lab's thresholds by case id; `frame_bytes` is a parameter."""
+        words = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
+        topology, generator = wired.topology, wired.generator
+        facts = topology.facts
+        self.frame_bytes = int(parameters["frame_bytes"])
+        self.case = Case(
+            id=f"{wired.name}:{words}",
+            suite=wired.name,
+            topology=topology.name,
+            parameters=parameters,
+            goals=plan.search.goals,
+            ports=tuple(port.name for port in topology.ports),
+            line_rate_pps=line_rate_pps(topology.ports, self.frame_bytes),
+            traffic_generator=generator.description,
+            simulated=generator.simulated,
+            facts=replace(
+                facts,
+                remarks=facts.remarks if generator.simulated else (*facts.remarks, *remarks(host)),
+            ),
+            nodes=tuple(topology.nodes),
+        )
+        self._wired = wired
+        self._journal = journal
+        self._host = host
+        self._plan = plan
+        self._limits = limits.get(self.case.id, {})
+        self._progress = progress
+        self._ended = False
+        journal.append(CaseBegun(self.case))
+
+    def throughput(self) -> None:
+        """Search NDR and PDR, as often as the plan says.
+
+        First the DUT must return exact frames exactly: raises FunctionalError if not, and
+        what `TrialRunner.run` raises.
+        """
+        check_functional(self._wired.topology, self._wired.generator, self.frame_bytes)
+        repeat = 0
+
+        def record(trial: Trial) -> None:
+            self._journal.append(TrialEnded(self.case.id, repeat, trial))
+
+        runner = TrialRunner(
+            self._wired.topology,
+            self._wired.generator,
+            self.frame_bytes,
+            record=record,
+            progress=self._progress,
+        )
+        search = self._plan.search
+        for repeat in range(1, self._plan.repeats + 1):
+            self._journal.append(MeasurementBegun(self.case.id, repeat, search.search))
+            found = find_throughput(runner, search)
+            self._journal.append(MeasurementEnded(self.case.id, repeat, found.results))
+            measurement = Measurement(repeat, search.search, found.results, found.trials)
+            self.case = replace(self.case, measurements=(*self.case.measurements, measurement))
+
+    def check(self) -> list[str]:
+        """Hold the case against the lab's thresholds; a sentence for each that is missed.
+
+        Without a threshold the case is `measured`, neither passed nor failed.
+        """
+        checks = verdict.check(self._limits, self.case.measurements, self.case.line_rate_pps)
+        self.case = replace(self.case, checks=checks)
+        self._end(verdict.verdict(checks))
+        return [check.message for check in checks if not check.met]
+
+    def fail(self, error: str) -> None:
+        """End the case with what went wrong, unless it has ended."""
+        self.case = replace(self.case, error=error)
+        self._end("error")
+
+    def end(self) -> None:
+        """End the case as measured, unless it has ended."""
+        self._end("measured")
+
+    def _end(self, outcome: Verdict) -> None:
+        if self._ended:
+            return
+        self._ended = True
+        self.case = replace(self.case, verdict=outcome)
+        self.case = replace(self.case, template=template.render(self.case, self._host))
+        case = self.case
+        self._journal.append(CaseEnded(case.id, outcome, case.checks, case.error, case.template))
