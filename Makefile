@@ -1,0 +1,33 @@
+# Two commands for a new machine (Debian 12, root): `make pvp` and `make test`.
+PYTEST = .venv/bin/pytest
+
+.PHONY: help setup pvp test lint lock clean
+
+help:
+	@echo "make pvp    install what is missing, certify a PVP on this machine (--quick)"
+	@echo "make test   install what is missing, run the project's tests"
+	@echo "make lint   ruff and mypy --strict"
+	@echo "make lock   pin the development dependencies anew (ci/requirements.txt)"
+	@echo "make clean  remove .venv and caches; reports stay"
+
+setup:
+	@ci/setup
+
+pvp: setup
+	$(PYTEST) suites/pvp --dut local --quick
+
+test: setup
+	$(PYTEST)
+
+lint: setup
+	.venv/bin/ruff check
+	.venv/bin/ruff format --check
+	.venv/bin/mypy
+
+lock: setup
+	.venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
+		--no-emit-index-url --no-emit-find-links --no-header --upgrade --all-build-deps \
+		--extra dev --output-file ci/requirements.txt pyproject.toml
+
+clean:
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dist
