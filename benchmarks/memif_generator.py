@@ -10,6 +10,13 @@ directions, as frames that came back (and, for ours, were right in every byte):
 - scapy building and dissecting every frame, over this generator's memif ring.
 
 Then: what is lost at a tenth of the rate reached, over ten seconds.
+
+What limits the generator: the price of calling numpy. Sending a batch takes some six
+calls and checking one some fourteen, at 0.3 to 1 µs each, whatever its length; with
+half a ring per batch, sending a frame costs 6 ns and checking it 12 ns, of which the
+latency takes 1 ns. The memory hardly counts, for a ring of minimal frames is 64 KiB,
+lies in the L2 cache, and is read in order. The rest is waiting for testpmd: at this
+rate the loop's core is as busy as the generator's.
 """
 
 from __future__ import annotations

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
+import os
 import signal
 from collections.abc import Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from datetime import datetime, timezone
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +17,11 @@ import pytest
 from pytest_vswitch import __version__, fixtures, registry
 from pytest_vswitch.errors import InputError, VswitchError
 from pytest_vswitch.lab import loader
+from pytest_vswitch.lab.schema import shown
 from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
 from pytest_vswitch.measure.runner import Progress
+from pytest_vswitch.plugin import refuse
 from pytest_vswitch.report import html, progress, summary
 from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.certification import Certification, Plan, Wired
@@ -40,26 +45,32 @@ class Certifying:
         self._frame_bytes = _frame_sizes(config)
         self._plan = _plan(config)
         self.lab = loader.load(config.getoption("dut"), loader.search_path(config.rootpath))
-        # Under xdist, the controller names the run and the one worker per DUT makes it.
+        # Under xdist, the controller names the run and one worker makes it.
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
-        self._reports = (config.invocation_params.dir / config.getoption("reports")).absolute()
+        self._reports = _reports(config)
         self._line = 0
         self._ended: record.Record | None = None
         self._topologies = registry.Registered(registry.TOPOLOGIES).names()
         plugin = fixtures.plugin(self, self._topologies)
         config.pluginmanager.register(plugin, "vswitch-fixtures")
-        if config.pluginmanager.hasplugin("xdist") and config.getoption("dist", "no") != "no":
-            config.option.dist = "loadgroup"
         # A termination is a Ctrl-C: fixtures end, the host is put in order.
         signal.signal(signal.SIGTERM, _terminated)
 
     # --- collection ---
 
+    @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: tell a worker which run it works for."""
         node.workerinput["vswitch_run"] = self._run_id
+
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:
+        """xdist: there is one DUT, so all tests go to one worker."""
+        from pytest_vswitch.one_worker import OneWorker
+
+        return OneWorker(config, log)
 
     def pytest_report_header(self) -> str:
         where = self.lab.path or self.lab.name
@@ -81,13 +92,11 @@ class Certifying:
             wanted = set(getattr(item, "fixturenames", ()))
             if "vswitch_run" in wanted:
                 used |= wanted & set(self._topologies)
-                if self._config.pluginmanager.hasplugin("xdist"):
-                    item.add_marker(pytest.mark.xdist_group(f"dut-{self.lab.name}"))
-        if used and not self._is_worker and not self._config.getoption("collectonly"):
+        if used and not self._config.getoption("collectonly"):
             try:
                 preflight(self.lab, sorted(used))
             except InputError as error:
-                raise pytest.UsageError(str(error)) from None
+                refuse(self._config, str(error))
 
     # --- the run and its cases ---
 
@@ -250,6 +259,18 @@ def _terminated(number: int, frame: object) -> None:
     raise pytest.exit.Exception("terminated", returncode=128 + number)
 
 
+def _reports(config: pytest.Config) -> Path:
+    """Where runs are kept; there, or in what is there of its parents, one can write."""
+    given = config.getoption("reports")
+    path = Path(config.invocation_params.dir, given).absolute()
+    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise InputError(f"--reports {given}: {shown(there)} is not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--reports {given}: you may not write in {shown(there)}")
+    return path
+
+
 def _frame_sizes(config: pytest.Config) -> tuple[int, ...]:
     given = config.getoption("frame_size")
     if not given:
@@ -274,6 +295,8 @@ def _plan(config: pytest.Config) -> Plan:
     options = QUICK if config.getoption("quick") else SearchOptions()
     options = replace(options, search=config.getoption("search"))
     if (duration := config.getoption("trial_duration")) is not None:
+        if duration == math.inf:
+            raise InputError("--trial-duration inf: no trial would ever end; give seconds, e.g. 5")
         options = replace(options, trial_duration_s=duration)
     if (precision := config.getoption("precision")) is not None:
         options = replace(options, precision=precision)

@@ -112,7 +112,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         definitions = getattr(getattr(item, "_fixtureinfo", None), "name2fixturedefs", {})
         wanted = set(getattr(item, "fixturenames", ())) - set(definitions)
         if "measure" in wanted:
-            raise pytest.UsageError(
+            refuse(
+                config,
                 f"{item.nodeid} certifies a DUT: say which with `--dut local` (this machine), "
-                "`--dut sim` (a simulation) or another of `vswitch lab list`"
+                "`--dut sim` (a simulation) or another of `vswitch lab list`",
             )
+            return
+
+
+def refuse(config: pytest.Config, why: str) -> None:
+    """End the session before its first test, with exit status 4.
+
+    A worker of xdist cannot do that without a crash: there, each test ends with `why`.
+    """
+    if not hasattr(config, "workerinput"):
+        raise pytest.UsageError(why)
+    config.pluginmanager.register(_Refused(why))
+
+
+class _Refused:
+    def __init__(self, why: str) -> None:
+        self._why = why
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_setup(self) -> None:
+        pytest.fail(self._why, pytrace=False)

@@ -19,6 +19,7 @@ from pytest_vswitch.apps.testpmd import ENDED
 from pytest_vswitch.errors import DutError, InputError
 from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.undo import Change
 
 # --- parameters ---------------------------------------------------------------------------
 
@@ -225,9 +226,11 @@ class Guest:
 def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) -> Iterator[Guest]:
     """A guest whose shell answers. Raises DutError, with its last words, if that takes longer."""
     directory = f"{host.scratch}/guest"
-    host.run(["mkdir", "-p", directory])
     argv = parameters.argv(program, directory)
     with contextlib.ExitStack() as stack:
+        # A QEMU that was killed leaves its sockets: the next one must not be looked for there.
+        stack.enter_context(host.changing(Change("made", directory)))
+        host.run(["mkdir", "-p", directory])
         process = stack.enter_context(host.spawn(argv, name="qemu"))
         deadline = time.monotonic() + timeout_s
         # QEMU makes the QMP socket last.

@@ -206,9 +206,11 @@ def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
         ]
         on_host = _host_parameters(lab, host, ports, sockets, cores, pages)
         argv = on_host.argv(lab.dut.testpmd)
-        # Without hugepages EAL cannot do `--in-memory`, and leaves its files behind.
+        # Without hugepages EAL cannot do `--in-memory`, and leaves its files behind; a
+        # testpmd that was killed leaves its sockets, too.
         runtime = f"/var/run/dpdk/{on_host.file_prefix}"
-        stack.enter_context(host.changing(Change("made", runtime)))
+        for path in (runtime, *sockets, *(port.socket for port in ports)):
+            stack.enter_context(host.changing(Change("made", path)))
         process = stack.enter_context(host.spawn(argv, name="host testpmd", stop_with="quit\n"))
         switch = testpmd.Testpmd(process)
 

@@ -86,6 +86,11 @@ def test_abort_leaves_no_trace(attached: MemifGenerator) -> None:
         assert direction.foreign == 0
 
 
+def test_a_new_trial_ends_the_old(attached: MemifGenerator) -> None:
+    attached.start(Offer(rate_pps=1000.0, duration_s=600.0, frame_bytes=64))
+    assert [c.received for c in run_trial(attached, SLOW)] == [500, 500]
+
+
 def test_abort_after_the_end(attached: MemifGenerator) -> None:
     attached.start(Offer(rate_pps=1000.0, duration_s=0.01, frame_bytes=64))
     time.sleep(0.3)  # the trial is over by now, most likely; both orders must do

@@ -155,6 +155,39 @@ def test_losses_of_every_shape(gap: int) -> None:
     wire.port.close()
 
 
+def test_truncated_to_what_the_buffer_still_holds(wire: Wire) -> None:
+    """The missing byte is there, from the frame before: it must not count."""
+    wire.stream.send(SIZE)
+    wire.put(wire.take(SIZE))
+    wire.stream.collect()
+    wire.stream.send(2)
+    first, second = wire.take(2)
+    wire.put([first[:-1]])
+    wire.stream.collect()
+    wire.put([second])
+    wire.stream.collect()
+    counts = wire.stream.counts(0, 0)
+    assert (counts.received, counts.corrupted) == (SIZE + 1, 1)
+
+
+def test_buffers_are_returned_whole(wire: Wire) -> None:
+    """After a short frame its buffer takes a whole one again."""
+    wire.put([b"short"])
+    wire.stream.collect()
+    assert set(wire.port.rx.lengths.tolist()) == {wire.port.rx.capacity << 32}
+
+
+def test_repeated_after_a_loss(wire: Wire) -> None:
+    wire.stream.send(6)
+    sent = wire.take(6)
+    wire.put([sent[5], sent[2], sent[1]])
+    wire.stream.collect()
+    wire.put([sent[2], sent[5], sent[0]])
+    wire.stream.collect()
+    counts = wire.stream.counts(0, 0)
+    assert (counts.received, counts.reordered, counts.duplicated) == (4, 3, 2)
+
+
 def test_overtaken_by_a_whole_ledger(monkeypatch: pytest.MonkeyPatch) -> None:
     """A right frame that is too old to be told from a duplicate is foreign, not corrupted."""
     monkeypatch.setattr(stream_module, "_LEDGER", 256)

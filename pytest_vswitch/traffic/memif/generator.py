@@ -54,8 +54,11 @@ class MemifGenerator:
     connects to the ports' servers; on leaving, it disconnects and ends.
 
     `transform` and `peer` are the topology's. Without `cpu`, the worker shares the
-    machine: it sleeps up to 100 µs between ticks at low rates, by which latencies
-    may be too long. With `cpu`, it polls on that core, which should be its own.
+    machine: at low rates it sleeps up to 100 µs between ticks, by which latencies above
+    30 µs may seem too long. With `cpu`, it polls on that core, which should be its own.
+
+    Leave it attached as long as the DUT forwards: DPDK (22.11) may crash when a memif
+    peer disconnects while an lcore polls its rings.
 
     Raises HostError when the worker does not start or dies, and DutError when a
     port's server is missing, refuses, or goes away.
@@ -120,6 +123,7 @@ class MemifGenerator:
 
         Ends as soon as as many frames have come back as were sent, or after `wait_s`.
         """
+        self.abort()
         queues = {port: [frame.hex() for frame in queue] for port, queue in frames.items()}
         self._command(do="exchange", frames=queues, wait_s=wait_s)
         event = self._event(wait_s + _REPLY_S, "exchanged")
@@ -134,7 +138,10 @@ class MemifGenerator:
         Raises InputError for a frame size that no template has, or when the topology's
         transform destroys the stamps.
         """
-        directions = [self._direction(port, offer.frame_bytes) for port in self._senders()]
+        self.abort()
+        directions = [
+            self._direction(port, offer.frame_bytes) for port in range(len(self._sockets))
+        ]
         self._command(
             do="start",
             directions=directions,
@@ -167,9 +174,6 @@ class MemifGenerator:
         if self._cpu is not None:
             argv += ["--cpu", str(self._cpu)]
         return self._host.spawn(argv, name="memif generator", stop_with='{"do": "quit"}\n')
-
-    def _senders(self) -> range:
-        return range(len(self._sockets))
 
     def _direction(self, tx_port: int, frame_bytes: int) -> dict[str, object]:
         rx_port = self._peer(tx_port)

@@ -196,8 +196,6 @@ class Stream:
         entry = first & (_LEDGER - 1)
         count = min(count, _LEDGER - entry)
         end = slot + count
-        if first + count > self.accepted:
-            return 0
         if np.count_nonzero(rx.lengths[slot:end] == self._good) != count:
             return 0
         sent = self._ledger[entry : entry + count]

@@ -75,8 +75,8 @@ class Worker:
             reply = {"event": "aborted"}
         except VswitchError as error:
             reply = _failed(type(error).__name__, str(error))
-        except MemoryError:
-            reply = _failed("HostError", "memif generator: out of memory")
+        except (OSError, MemoryError) as error:
+            reply = _failed("HostError", f"memif generator: {error or 'out of memory'}")
         except (ValueError, KeyError, TypeError) as error:
             reply = _failed("HostError", f"memif generator: cannot understand {line!r}: {error!r}")
         print(json.dumps(reply), flush=True)
