@@ -42,7 +42,7 @@ class Certifying:
     def __init__(self, config: pytest.Config) -> None:
         """Raises InputError for a wrong option or lab file; nothing is started."""
         self._config = config
-        self._frame_bytes = _frame_sizes(config)
+        self.frame_sizes = _frame_sizes(config)
         self._plan = _plan(config)
         self.lab = loader.load(config.getoption("dut"), loader.search_path(config.rootpath))
         # Under xdist, the controller names the run and one worker makes it.
@@ -67,10 +67,12 @@ class Certifying:
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:
-        """xdist: there is one DUT, so all tests go to one worker."""
-        from pytest_vswitch.one_worker import OneWorker
+        """xdist: all tests go to one worker. There is one DUT, and what runs beside disturbs."""
+        from xdist.scheduler import LoadScopeScheduling
 
-        return OneWorker(config, log)
+        scheduling = LoadScopeScheduling(config, log)
+        scheduling._split_scope = lambda nodeid: "dut"
+        return scheduling
 
     def pytest_report_header(self) -> str:
         where = self.lab.path or self.lab.name
@@ -79,11 +81,6 @@ class Certifying:
             f"vswitch: lab {where}, {search.search}, trials of {search.trial_duration_s:g} s, "
             f"precision {100 * search.precision:g} %, run {self._run_id}"
         )
-
-    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
-        if "frame_bytes" in metafunc.fixturenames:
-            ids = [f"{size}B" for size in self._frame_bytes]
-            metafunc.parametrize("frame_bytes", self._frame_bytes, ids=ids)
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_collection_modifyitems(self, items: list[pytest.Item]) -> None:
@@ -101,17 +98,17 @@ class Certifying:
     # --- the run and its cases ---
 
     def open_run(self) -> Run:
-        run = Run(
-            self.lab,
-            record.Run(
-                id=self._run_id,
-                started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-                command=("pytest", *map(str, self._config.invocation_params.args)),
-                tool_version=__version__,
-                simulated=self.lab.dut.host == "sim",
-            ),
-            self._reports,
+        facts = record.Run(
+            id=self._run_id,
+            started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            command=("pytest", *map(str, self._config.invocation_params.args)),
+            tool_version=__version__,
+            simulated=self.lab.dut.host == "sim",
         )
+        try:
+            run = Run(self.lab, facts, self._reports)
+        except VswitchError as error:  # e.g. another run has begun since the preflight
+            pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         for told in run.cleaned:
             self._write_line(told)
         return run
@@ -179,6 +176,11 @@ class Certifying:
             ]
         return report
 
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtest_logreport(self) -> None:
+        """Progress ends before the terminal writes what became of the test."""
+        self._write_line("")
+
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """A fault is an error, not a failure, also in the middle of a test."""
         if report.failed and getattr(report, "vswitch_fault", False):
@@ -212,7 +214,7 @@ class Certifying:
         directory = run_directory.RunDirectory(self._reports / self._run_id)
         for text in summary.render(self._ended, directory).splitlines():
             colour = colours.get(text.split(" ")[0])
-            terminalreporter.write_line(text, **({colour: True, "bold": True} if colour else {}))
+            terminalreporter.line(text, **({colour: True, "bold": True} if colour else {}))
 
     # --- progress ---
 
@@ -222,15 +224,15 @@ class Certifying:
             return
         text = progress.line(case, now)
         if not terminal.isatty:
-            if now.loss_ratio is not None:
+            if now.loss_ratio is not None and terminal.verbosity >= 0:
                 self._write_line(text)
             return
         with self._shown():
             if not self._line:
-                terminal.ensure_newline()
-            width = terminal._tw.fullwidth - 1
-            terminal.write(f"\r{text[:width]:<{self._line}}", flush=True)
-            self._line = len(text[:width])
+                _begin_line(terminal)
+            text = text[: terminal._tw.fullwidth - 1]
+            _overwrite(terminal, f"\r{text:<{self._line}}")
+            self._line = len(text)
 
     def _write_line(self, text: str) -> None:
         """A line of its own; an unfinished progress line is wiped first."""
@@ -239,11 +241,12 @@ class Certifying:
             return
         with self._shown():
             if self._line:
-                terminal.write("\r" + " " * self._line + "\r", flush=True)
+                _overwrite(terminal, f"\r{'':<{self._line}}\r")
                 self._line = 0
             if text:
-                terminal.ensure_newline()
-                terminal.write_line(text, flush=True)
+                _begin_line(terminal)
+                terminal.line(text)
+                terminal.flush()
 
     def _terminal(self) -> pytest.TerminalReporter | None:
         plugin = self._config.pluginmanager.get_plugin("terminalreporter")
@@ -253,6 +256,19 @@ class Certifying:
         """While pytest captures a test's output, this lets ours through."""
         capture = self._config.pluginmanager.get_plugin("capturemanager")
         return capture.global_and_fixture_disabled() if capture else nullcontext()
+
+
+def _begin_line(terminal: pytest.TerminalReporter) -> None:
+    """End pytest's line, if it is in one; it will repeat what it needs of it."""
+    if terminal._tw.width_of_current_line:
+        terminal.line("")
+    terminal.currentfspath = None
+
+
+def _overwrite(terminal: pytest.TerminalReporter, text: str) -> None:
+    """Write what will be overwritten: pytest shall not count it into the width of its line."""
+    terminal._tw._file.write(text)
+    terminal.flush()
 
 
 def _terminated(number: int, frame: object) -> None:

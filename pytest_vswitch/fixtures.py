@@ -1,4 +1,4 @@
-"""The fixtures of a suite: lab, topologies by name, measure, threshold."""
+"""The fixtures of a suite: lab, topologies by name, measure, threshold, frame_bytes."""
 
 from __future__ import annotations
 
@@ -75,6 +75,12 @@ def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
         """Holds a case against the lab's thresholds."""
         return Threshold()
 
+    @pytest.fixture(params=certifying.frame_sizes, ids="{}B".format)
+    def frame_bytes(request: pytest.FixtureRequest) -> int:
+        """Each frame size of `--frame-size`, FCS included. A test may set its own sizes."""
+        size: int = request.param
+        return size
+
     # Pytest takes fixtures of a session's scope from modules only.
     module = ModuleType("pytest_vswitch_fixtures")
     module.__dict__.update(
@@ -83,13 +89,14 @@ def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
         vswitch_run=vswitch_run,
         measure=measure,
         threshold=threshold,
+        frame_bytes=frame_bytes,
     )
     return module
 
 
 def _topology(name: str) -> object:
-    @pytest.fixture(name=name)
     def wired(vswitch_run: Run) -> Wired:
         return vswitch_run.wired(name)
 
-    return wired
+    wired.__doc__ = f"The topology `{name}`, wired and forwarding, with a generator attached."
+    return pytest.fixture(name=name)(wired)

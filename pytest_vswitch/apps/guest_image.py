@@ -7,6 +7,7 @@ host by the content of everything in it.
 
 from __future__ import annotations
 
+import gzip
 import hashlib
 import importlib.resources
 import lzma
@@ -30,6 +31,9 @@ _LOADED_LATE = ("libgcc_s.so.1",)
 _DPDK_MODULES = ("uio_pci_generic",)
 _CONTROL_MODULES = ("virtio_pci", "virtio_console")
 
+_KEPT = 4
+"""Images in the cache; the one used longest ago makes room."""
+
 
 @dataclass(frozen=True, slots=True)
 class GuestImage:
@@ -44,7 +48,7 @@ class GuestImage:
 def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
     """Find the kernel (`auto` or a path) and build the initramfs if none fits.
 
-    Raises HostError that names the missing package.
+    Raises InputError for a kernel without its modules, HostError for a missing program.
     """
     vmlinuz = find_kernel(host, kernel)
     release = PurePosixPath(vmlinuz).name.removeprefix("vmlinuz-")
@@ -63,8 +67,12 @@ def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
     for name, content in [pair for part in modules.values() for pair in part]:
         digest.update(name.encode() + content)
     initramfs = f"{host.cache}/guest-{digest.hexdigest()[:16]}.cpio.gz"
-    if not host.exists(initramfs):
+    if host.exists(initramfs):
+        host.run(["touch", "--", initramfs], why="it was used last now")
+    else:
         _build(host, initramfs, files, drivers, modules, init)
+        by_age = host.run(["ls", "-t", "--", *host.glob(f"{host.cache}/guest-*")]).output
+        host.run(["rm", "-f", "--", *by_age.splitlines()[_KEPT:]])
     return GuestImage(vmlinuz, initramfs, release)
 
 
@@ -94,18 +102,23 @@ def find_kernel(host: Host, kernel: str) -> str:
 def _modules(host: Host, directory: str, wanted: Sequence[str]) -> list[tuple[str, bytes]]:
     """The modules and what they depend on, in loading order: (name, content).
 
-    A module that has no file is built into the kernel.
+    One that is built into the kernel is left out. Raises InputError for one that is missing.
     """
+    if not host.exists(f"{directory}/kernel"):
+        raise InputError(f"{host.name}: the guest's kernel has no modules in {directory}")
     listing = host.run(["find", directory, "-name", "*.ko*"]).output.splitlines()
-    paths = {PurePosixPath(line).name.split(".")[0].replace("-", "_"): line for line in listing}
+    paths = {_module_name(line): line for line in listing}
+    builtin: set[str] = set()
+    if host.exists(f"{directory}/modules.builtin"):
+        builtin = set(map(_module_name, host.read_text(f"{directory}/modules.builtin").split()))
     ordered: dict[str, bytes] = {}
 
     def add(name: str) -> None:
-        if name in ordered or name not in paths:
+        if name in ordered or name in builtin:
             return
-        content = host.read_bytes(paths[name])
-        if paths[name].endswith(".xz"):
-            content = lzma.decompress(content)
+        if name not in paths:
+            raise InputError(f"{host.name}: the guest's kernel lacks {name}.ko in {directory}")
+        content = _uncompressed(host, paths[name])
         depends = re.search(rb"\0depends=([^\0]*)\0", content)
         for dependency in filter(None, depends[1].decode().split(",") if depends else ()):
             add(dependency.replace("-", "_"))
@@ -114,6 +127,21 @@ def _modules(host: Host, directory: str, wanted: Sequence[str]) -> list[tuple[st
     for name in wanted:
         add(name)
     return list(ordered.items())
+
+
+def _module_name(path: str) -> str:
+    return PurePosixPath(path).name.split(".")[0].replace("-", "_")
+
+
+def _uncompressed(host: Host, path: str) -> bytes:
+    content = host.read_bytes(path)
+    if path.endswith(".xz"):
+        return lzma.decompress(content)
+    if path.endswith(".gz"):
+        return gzip.decompress(content)
+    if not path.endswith(".ko"):
+        raise InputError(f"{host.name}: do not know how to uncompress {path}; set `guest.kernel`")
+    return content
 
 
 def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
@@ -151,9 +179,9 @@ def _driver(host: Host, libraries: set[str], name: str) -> str:
 
 def _with_targets(host: Host, paths: Sequence[str]) -> Iterator[str]:
     """Each path without links in its directories, and each file that a link leads to."""
-    real = host.run(["realpath", "--", *paths]).output.split()
+    real = host.run(["realpath", "--", *paths]).output.splitlines()
     parents = host.run(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
-    for path, parent, target in zip(paths, parents.output.split(), real, strict=True):
+    for path, parent, target in zip(paths, parents.output.splitlines(), real, strict=True):
         yield f"{parent}/{PurePosixPath(path).name}"
         yield target
 
@@ -167,6 +195,8 @@ def _build(
     init: str,
 ) -> None:
     root = f"{host.scratch}/initramfs"
+    archive = f"{host.scratch}/guest.cpio"
+    host.run(["rm", "-rf", root, archive, f"{archive}.gz"], why="an earlier try may have failed")
     directories = ["bin", "dev", "proc", "sys", "tmp", "var/run", "usr/lib", "usr/lib64", "usr/bin"]
     directories += [f"modules/{part}" for part in modules] + [DRIVER_DIRECTORY[1:]]
     host.run(["mkdir", "-p", host.cache, *(f"{root}/{name}" for name in directories)])
@@ -182,11 +212,12 @@ def _build(
     host.write_text(f"{root}/init", init)
     host.run(["chmod", "755", f"{root}/init"])
     listing = host.run(["find", root, "-printf", "./%P\\n"]).output
-    archive = f"{host.scratch}/guest.cpio"
     owner = ["--quiet", "--reproducible", "--owner=+0:+0"]
     host.run(["cpio", "-o", "-H", "newc", *owner, "-D", root, "-F", archive], stdin=listing)
     host.run(["gzip", "-6", archive], timeout_s=120)
-    # Renamed only when whole: another run may be building the same one.
-    host.run(["mv", f"{archive}.gz", f"{initramfs}.part"])
-    host.run(["mv", f"{initramfs}.part", initramfs])
+    # Renamed only when whole and on disk: another run may be building the same one.
+    part = f"{initramfs}.{PurePosixPath(host.scratch).name}"
+    host.run(["mv", f"{archive}.gz", part])
+    host.run(["sync", part])
+    host.run(["mv", part, initramfs])
     host.run(["rm", "-rf", root])

@@ -1,13 +1,15 @@
 """Whether KVM works: tried, not trusted.
 
 On some machines /dev/kvm opens and every guest then hangs in its kernel. A small
-guest with a deadline decides, once per boot, kernel and QEMU.
+guest with a deadline decides, once per boot, kernel and QEMU. Only a QEMU that
+refuses at once is asked again each time: that costs little, and may be mended.
 """
 
 from __future__ import annotations
 
 import json
 from dataclasses import asdict, dataclass
+from pathlib import PurePosixPath
 
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.errors import HostError
@@ -46,7 +48,7 @@ def _probe_once(host: Host, image: GuestImage, qemu: str) -> Accelerator:
     if not host.exists("/dev/kvm"):
         return Accelerator("tcg", "there is no /dev/kvm")
     boot_id = host.read_text("/proc/sys/kernel/random/boot_id").strip()
-    version = host.run([qemu, "--version"]).output.splitlines()[0]
+    version = host.run([qemu, "--version"]).output.partition("\n")[0]
     asked = {"boot": boot_id, "qemu": version, "kernel": image.release}
     path = f"{host.cache}/kvm.json"
     if host.exists(path):
@@ -56,13 +58,17 @@ def _probe_once(host: Host, image: GuestImage, qemu: str) -> Accelerator:
                 return Accelerator(**known["found"])
         except (ValueError, KeyError, TypeError):
             pass  # written by another version or cut off: ask again
-    found = _probe(host, image, qemu)
-    host.run(["mkdir", "-p", host.cache])
-    host.write_text(path, json.dumps({"asked": asked, "found": asdict(found)}))
+    found, lasting = _probe(host, image, qemu)
+    if lasting:
+        part = f"{path}.{PurePosixPath(host.scratch).name}"
+        host.run(["mkdir", "-p", host.cache])
+        host.write_text(part, json.dumps({"asked": asked, "found": asdict(found)}))
+        host.run(["mv", part, path])
     return found
 
 
-def _probe(host: Host, image: GuestImage, qemu: str) -> Accelerator:
+def _probe(host: Host, image: GuestImage, qemu: str) -> tuple[Accelerator, bool]:
+    """What is found, and whether it holds until the next boot."""
     argv = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     argv += ["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-serial", "stdio"]
     argv += ["-kernel", image.kernel, "-initrd", image.initramfs]
@@ -70,10 +76,10 @@ def _probe(host: Host, image: GuestImage, qemu: str) -> Accelerator:
     try:
         tried = host.run(argv, timeout_s=DEADLINE_S, check=False, why="does KVM work?")
     except HostError:
-        return Accelerator(
-            "tcg", f"/dev/kvm opens, but a guest on it hung for {DEADLINE_S:g} s in its kernel"
-        )
+        hung = f"/dev/kvm opens, but a guest on it hung for {DEADLINE_S:g} s in its kernel"
+        return Accelerator("tcg", hung), True
     if "vswitch-probe-ok" in tried.output:
-        return Accelerator("kvm", "")
+        return Accelerator("kvm", ""), True
     said = tried.output.strip().splitlines()[-1:] or ["nothing"]
-    return Accelerator("tcg", f"a guest on /dev/kvm ended with status {tried.status}: {said[0]}")
+    ended = f"a guest on /dev/kvm ended with status {tried.status}: {said[0]}"
+    return Accelerator("tcg", ended), False

@@ -6,6 +6,7 @@ Options as in QEMU 7.2.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextlib
 import re
 import threading
@@ -16,7 +17,7 @@ from typing import Any
 
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.apps.testpmd import ENDED
-from pytest_vswitch.errors import DutError, InputError
+from pytest_vswitch.errors import DutError, HostError, InputError
 from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.host import Host, Process
 from pytest_vswitch.hosts.undo import Change
@@ -105,29 +106,43 @@ def version_text(answer: Mapping[str, Any]) -> str:
 
 # --- running ------------------------------------------------------------------------------
 
+_ANSWER_S = 10.0
+"""How long QEMU may take to answer on its QMP socket [s]."""
+
 
 class Qmp:
     """A QMP session, for callers that are not asynchronous."""
 
     def __init__(self, host: Host, path: str) -> None:
+        """Raises HostError when nobody listens, DutError when it is not QMP."""
         from qemu.qmp import QMPClient
 
+        stream = host.connect(path)
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="qmp", daemon=True)
         self._thread.start()
         self._client = QMPClient("pytest-vswitch")
-        stream = host.connect(path)
-        self._wait(self._client.connect(stream))
+        try:
+            self._wait(self._client.connect(stream))
+        except DutError:
+            self.close()
+            stream.close()
+            raise
 
     def execute(self, command: str, **arguments: object) -> Any:
         """Raises DutError when QEMU refuses, is gone, or does not answer within 10 s."""
         return self._wait(self._client.execute(command, arguments or None))
 
     def close(self) -> None:
+        """Also of a QEMU that is gone or frozen. Done twice it does no harm."""
+        if self._loop.is_closed():
+            return
         with contextlib.suppress(DutError):
             self._wait(self._client.disconnect())
+        with contextlib.suppress(DutError):
+            self._wait(_cancel_others())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=2)
+        self._thread.join()
         self._loop.close()
 
     def _wait(self, work: Any) -> Any:
@@ -135,12 +150,24 @@ class Qmp:
 
         pending = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
-            return pending.result(timeout=10)
-        except TimeoutError:
+            return pending.result(timeout=_ANSWER_S)
+        except concurrent.futures.TimeoutError:  # not the built-in one before Python 3.11
             pending.cancel()
-            raise DutError("QEMU does not answer on its QMP socket") from None
+            raise DutError(
+                f"QEMU does not answer on its QMP socket within {_ANSWER_S:g} s"
+            ) from None
+        except concurrent.futures.CancelledError:
+            raise DutError("QEMU's QMP socket was closed") from None
         except (QMPError, EOFError, OSError) as error:
             raise DutError(f"QEMU on its QMP socket: {error}") from None
+
+
+async def _cancel_others() -> None:
+    """End what is still under way in this loop."""
+    others = asyncio.all_tasks() - {asyncio.current_task()}
+    for task in others:
+        task.cancel()
+    await asyncio.gather(*others, return_exceptions=True)
 
 
 class Guest:
@@ -238,9 +265,14 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
             if process.status() is not None or time.monotonic() > deadline:
                 raise DutError(f"QEMU did not start:\n    {process.tail() or '(no output)'}")
             time.sleep(0.01)  # polls for a socket file
-        shell = stack.enter_context(host.console(f"{directory}/shell", "guest shell"))
-        testpmd = stack.enter_context(host.console(f"{directory}/testpmd", "guest testpmd"))
-        qmp = Qmp(host, f"{directory}/qmp")
+        try:
+            shell = stack.enter_context(host.console(f"{directory}/shell", "guest shell"))
+            testpmd = stack.enter_context(host.console(f"{directory}/testpmd", "guest testpmd"))
+            qmp = Qmp(host, f"{directory}/qmp")
+        except (HostError, DutError) as error:
+            # It opens its sockets before it looks at its devices.
+            said = process.tail() or f"(no output; {error})"
+            raise DutError(f"QEMU did not start:\n    {said}") from None
         stack.callback(qmp.close)
         guest = Guest(host, process, qmp, shell, testpmd, f"{directory}/guest-kernel.log")
         try:

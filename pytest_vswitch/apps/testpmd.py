@@ -100,6 +100,11 @@ def parse_counters(output: str) -> Mapping[int, PortCounters]:
     forwarded = {
         int(port): dict(_NUMBER.findall(text)) for port, text in _FORWARDED.findall(output)
     }
+    if not statistics or statistics.keys() != forwarded.keys():
+        raise DutError(
+            f"testpmd printed NIC statistics for ports {sorted(statistics)} "
+            f"and forward statistics for ports {sorted(forwarded)}:\n{output}"
+        )
     try:
         return {
             port: PortCounters(
@@ -139,6 +144,8 @@ def parse_version(banner: str) -> str:
 
 PROMPT = "testpmd> "
 
+_REFUSED = re.compile(r"^(Bad arguments|Command not found|Ambiguous command|Invalid port)", re.M)
+
 ENDED = re.compile(r"vswitch: testpmd ended with status (\d+)")
 """What a terminal that outlives its testpmd says when that ends."""
 
@@ -170,7 +177,7 @@ class Testpmd:
         pattern = f"{re.escape(text)}\n(.*?){re.escape(PROMPT)}"
         output = self._read(pattern, timeout_s, f"answer to `{text}`")
         output = output.partition(f"{text}\n")[2].removesuffix(PROMPT)
-        if "Bad arguments" in output or "Command not found" in output:
+        if _REFUSED.search(output):
             raise DutError(f"{self.terminal.name} refused `{text}`: {output.strip()}")
         return output
 

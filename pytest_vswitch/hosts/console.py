@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import codecs
+import contextlib
 import re
 import threading
 import time
@@ -12,6 +14,9 @@ from pytest_vswitch.errors import DutError
 
 _KEPT = 8192
 """How much of what was read stays, to be quoted in error messages [characters]."""
+
+_UNREAD = 1 << 20
+"""How much that nobody reads is held at most; all of it is in the log [characters]."""
 
 
 class Console:
@@ -24,7 +29,10 @@ class Console:
         write: Callable[[bytes], object],
         log: BinaryIO,
     ) -> None:
-        """`read` blocks for the next bytes and returns none at the end."""
+        """`read` blocks for the next bytes and returns none at the end; `write` never blocks.
+
+        `log` is closed at the end of the output.
+        """
         self.name = name
         self._read = read
         self._write = write
@@ -86,22 +94,26 @@ class Console:
             else "; its last output:\n    " + tail.replace("\n", "\n    ")
         )
 
-    def close(self) -> None:
-        """Wait for the end of the output; the caller has closed what it comes from."""
+    def close(self) -> bool:
+        """Wait for the end of the output, whose other end is gone; whether it came."""
         self._thread.join(timeout=2)
-        self._log.close()
+        return not self._thread.is_alive()
 
     def _pump(self) -> None:
-        while True:
-            try:
-                data = self._read()
-            except (OSError, ValueError):  # closed by us
-                data = b""
-            if data and not self._log.closed:
-                self._log.write(data)
-            with self._news:
-                self._text += data.decode(errors="replace").replace("\r", "")
-                self._ended = not data
-                self._news.notify_all()
-            if not data:
-                return
+        # A character may arrive in two parts.
+        decoder = codecs.getincrementaldecoder("utf-8")(errors="replace")
+        with self._log:
+            while not self._ended:
+                try:
+                    data = self._read()
+                except OSError:
+                    data = b""
+                with contextlib.suppress(OSError):  # a full disk must not stop the program
+                    self._log.write(data)
+                with self._news:
+                    self._text += decoder.decode(data, final=not data).replace("\r", "")
+                    if (surplus := len(self._text) - self._unread - _UNREAD) > 0:
+                        self._text = self._text[self._unread + surplus :]
+                        self._unread = 0
+                    self._ended = not data
+                    self._news.notify_all()

@@ -59,7 +59,9 @@ def _pages(host: Host, size_kb: int, pages: int) -> Iterator[tuple[str, bool]]:
         yield f"the kernel has no {size_kb} kB pages", False
         return
     total = f"{directory}/nr_hugepages"
-    free = int(host.read_text(f"{directory}/free_hugepages"))
+    # Those promised to a program that has not touched them yet count as free, too.
+    promised = int(host.read_text(f"{directory}/resv_hugepages"))
+    free = int(host.read_text(f"{directory}/free_hugepages")) - promised
     missing = pages - free
     if missing <= 0:
         yield f"{free} were free", True

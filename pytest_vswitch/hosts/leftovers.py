@@ -8,11 +8,13 @@ owner still lives, and undo what a dead one left.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import json
 import os
 import shutil
 import signal
 import sys
+import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,9 @@ from pytest_vswitch.hosts.undo import Change, UndoJournal
 
 STATE = Path("/run/pytest-vswitch")
 MARK = "PYTEST_VSWITCH_RUN"
+
+_VOLATILE = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/")
+"""What a reboot makes anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +42,9 @@ class Owner:
     since: str
     """Local time, ISO 8601."""
 
+    def __str__(self) -> str:
+        return f"run {self.run} (pid {self.pid}, since {self.since}: `{self.command}`)"
+
 
 @dataclass(frozen=True, slots=True)
 class Leftover:
@@ -51,8 +59,12 @@ class Leftover:
 
 
 def claim(directory: Path) -> None:
-    """Make a run's directory and write down who owns it."""
-    directory.mkdir(parents=True, mode=0o700)
+    """Make a run's directory, with who owns it in it.
+
+    Raises HostError while another process owns a run here: a host serves one at a time.
+    """
+    state = directory.parent
+    state.mkdir(parents=True, exist_ok=True)
     owner = {
         "pid": os.getpid(),
         "start_ticks": _start_ticks(os.getpid()),
@@ -60,10 +72,19 @@ def claim(directory: Path) -> None:
         "command": " ".join(sys.argv)[:500],
         "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
     }
-    # Written aside and renamed: a directory without an owner is a dead run's.
-    part = directory / "owner.json.part"
-    part.write_text(json.dumps(owner))
-    part.rename(directory / "owner.json")
+    handle = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)  # two runs that begin at once
+        for other in owners(state):
+            if other.pid != os.getpid():
+                raise HostError(f"this host is in use by {other}: wait for its end, or end it")
+        # Made aside and renamed: a directory without an owner is a dead run's.
+        part = Path(tempfile.mkdtemp(prefix=".", dir=state))
+        part.chmod(0o711)  # other users may see who owns it, and no more
+        (part / "owner.json").write_text(json.dumps(owner))
+        part.rename(directory)  # fails if that exists: run ids are unique
+    finally:
+        os.close(handle)
 
 
 def owners(state: Path = STATE) -> list[Owner]:
@@ -72,27 +93,30 @@ def owners(state: Path = STATE) -> list[Owner]:
 
 
 def find(state: Path = STATE) -> list[Leftover]:
-    """What dead runs left, oldest first."""
+    """What dead runs left, newest first, as it has to be undone. Raises HostError."""
     found = []
-    for path in _runs(state):
+    for path in reversed(_runs(state)):
         owner = _owner(path)
         if owner and _alive(owner):
             continue
         # Changes made before a reboot to what lives in the kernel's memory are gone with it.
         rebooted = owner is not None and owner.boot_id != _boot_id()
-        changes = [
-            change
-            for change in UndoJournal(path / "undo.jsonl").pending()
-            if not (rebooted and change.path.startswith(("/sys/", "/proc/", "/run/")))
-        ]
+        try:
+            pending = UndoJournal(path / "undo.jsonl").pending()
+        except PermissionError:
+            raise HostError(f"run {path.name} is another user's: run this as root") from None
+        changes = [c for c in pending if not (rebooted and c.path.startswith(_VOLATILE))]
         found.append(Leftover(path.name, tuple(_marked(path.name)), tuple(changes), path))
     return found
 
 
 def clean(leftover: Leftover) -> None:
     """Kill its processes, undo its changes, forget it. Raises HostError naming what stays."""
-    kill_marked(leftover.run)
     stuck = []
+    try:
+        kill_marked(leftover.run)
+    except HostError as error:
+        stuck.append(str(error))
     journal = UndoJournal(leftover.directory / "undo.jsonl")
     for change in leftover.changes:
         try:
@@ -111,7 +135,7 @@ def kill_marked(run: str) -> None:
     deadline = time.monotonic() + 10
     while marked := list(_marked(run)):
         for pid, _ in marked:
-            with contextlib.suppress(ProcessLookupError):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
         if time.monotonic() > deadline:
             raise HostError(
@@ -121,7 +145,9 @@ def kill_marked(run: str) -> None:
 
 
 def _runs(state: Path) -> list[Path]:
-    return sorted(path for path in state.iterdir() if path.is_dir()) if state.is_dir() else []
+    """By name, so by age; those that are being claimed are not there yet."""
+    paths = state.iterdir() if state.is_dir() else ()
+    return sorted(path for path in paths if path.is_dir() and not path.name.startswith("."))
 
 
 def _owner(directory: Path) -> Owner | None:
@@ -150,12 +176,13 @@ def _marked(run: str) -> list[tuple[int, str]]:
 
 
 def _start_ticks(pid: int) -> int:
-    """Start time of a process in clock ticks since boot; -1 if there is none."""
+    """Start time of a process in clock ticks since boot; -1 if it is none, or a zombie."""
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
         return -1
-    return int(stat.rpartition(")")[2].split()[19])
+    state, *fields = stat.rpartition(")")[2].split()
+    return -1 if state in "ZX" else int(fields[18])
 
 
 def _boot_id() -> str:

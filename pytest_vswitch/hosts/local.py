@@ -6,6 +6,7 @@ import contextlib
 import glob
 import os
 import re
+import select
 import shlex
 import shutil
 import signal
@@ -19,12 +20,15 @@ from types import TracebackType
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.host import Completed
-from pytest_vswitch.hosts.leftovers import MARK, STATE, claim, kill_marked
+from pytest_vswitch.hosts.leftovers import MARK, STATE, Leftover, claim, clean
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.hosts.undo import Change, UndoJournal
 
 GRACE_S = 1.5
 """How long a program may take to end by itself before it is killed [s]."""
+
+_REACT_S = 10.0
+"""How long the kernel may take to end a killed program, or a program to be connected to [s]."""
 
 
 class LocalProcess:
@@ -48,8 +52,10 @@ class LocalProcess:
         )
         assert self._popen.stdin is not None
         assert self._popen.stdout is not None
+        # A program that no longer reads must not block who writes to it.
+        os.set_blocking(self._popen.stdin.fileno(), False)
         output = self._popen.stdout.fileno()
-        self.console = Console(name, lambda: os.read(output, 65536), self._popen.stdin.write, log)
+        self.console = Console(name, lambda: os.read(output, 65536), self._write, log)
 
     @property
     def pid(self) -> int:
@@ -62,35 +68,65 @@ class LocalProcess:
         return self.console.read_until(pattern, timeout_s=timeout_s, what=what)
 
     def status(self) -> int | None:
-        return self._popen.poll()
+        if self._popen.returncode is None:
+            # Not reaped before `stop`, so that its group keeps its number until then.
+            ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
+            if ended is None:
+                return None
+            by_itself = ended.si_code == os.CLD_EXITED
+            return ended.si_status if by_itself else -ended.si_status
+        return self._popen.returncode
 
     def tail(self, lines: int = 15) -> str:
         return self.console.tail(lines)
 
     def stop(self) -> None:
-        """Ask it to end, wait `GRACE_S`, then kill it and all it started."""
+        """Ask it to end, wait `GRACE_S`, then kill it and all it started.
+
+        Raises HostError if even that does not end it.
+        """
+        if self._popen.returncode is not None:
+            return
         began = time.monotonic()
-        if self.status() is None:
-            with contextlib.suppress(OSError):
-                if self._stop_with and self._popen.stdin:
-                    self._popen.stdin.write(self._stop_with.encode())
-                else:
-                    self._popen.terminate()
-            with contextlib.suppress(subprocess.TimeoutExpired):
-                self._popen.wait(GRACE_S)
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self._popen.pid, signal.SIGKILL)
-        self._popen.wait()
-        self.console.close()
-        for pipe in (self._popen.stdin, self._popen.stdout):
-            if pipe:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        try:
+            if self.status() is None:
+                self._ask_to_end()
+        finally:
+            os.killpg(self.pid, signal.SIGKILL)
+        try:
+            self._popen.wait(_REACT_S)
+        except subprocess.TimeoutExpired:
+            raise HostError(f"{self.name} (pid {self.pid}) cannot be killed") from None
+        assert self._popen.stdin is not None
+        assert self._popen.stdout is not None
+        with contextlib.suppress(OSError):
+            self._popen.stdin.close()
+        # A process that left the group may hold the other end. Then the pipe stays open too:
+        # its reader would go on with whatever file got the same number.
+        if self.console.close():
+            self._popen.stdout.close()
         self._host.transcript.note(
             self._host.name,
             f"[{self.name} ended: status {self.status()}, "
             f"{time.monotonic() - began:.3f} s to stop]",
         )
+
+    def _ask_to_end(self) -> None:
+        if self._stop_with:
+            with contextlib.suppress(OSError):
+                self._write(self._stop_with.encode())
+        else:
+            os.kill(self.pid, signal.SIGTERM)
+        handle = os.pidfd_open(self.pid)
+        try:
+            select.select([handle], [], [], GRACE_S)
+        finally:
+            os.close(handle)
+
+    def _write(self, data: bytes) -> None:
+        assert self._popen.stdin is not None
+        if self._popen.stdin.write(data) != len(data):
+            raise BlockingIOError("it has stopped reading")
 
     def __enter__(self) -> LocalProcess:
         return self
@@ -131,11 +167,8 @@ class LocalHost:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        kill_marked(self._run_id)
-        for change in self._undo.pending():
-            with contextlib.suppress(OSError):
-                self._undo.undo(change)
-        shutil.rmtree(self._directory, ignore_errors=True)
+        """Raises HostError when something stays; `vswitch doctor` then still knows of it."""
+        clean(Leftover(self._run_id, (), tuple(self._undo.pending()), self._directory))
 
     def run(
         self,
@@ -155,33 +188,41 @@ class LocalHost:
             )
 
         try:
-            done = subprocess.run(
+            process = subprocess.Popen(
                 list(argv),
-                input=stdin,
+                stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=subprocess.STDOUT,
-                timeout=timeout_s,
                 env=self.environment,
                 start_new_session=True,
                 encoding="utf-8",
                 errors="replace",
             )
-        except subprocess.TimeoutExpired as expired:
-            output = (expired.stdout or b"").decode(errors="replace")
-            note("killed", output)
+        except OSError as error:
+            note("not started", f"{error.strerror}\n")
+            missing = isinstance(error, FileNotFoundError)
+            what = "there is no program" if missing else f"{error.strerror}:"
+            raise HostError(f"{self.name}: {what} `{argv[0]}`") from None
+        with process:
+            try:
+                output, _ = process.communicate(stdin, timeout_s)
+            except subprocess.TimeoutExpired:
+                output = _kill(process)
+                note("killed", output)
+                raise HostError(
+                    f"{self.name}: `{shlex.join(argv)}` did not end within {timeout_s:g} s; "
+                    f"it said:\n{output[-2000:]}"
+                ) from None
+            except BaseException:  # Ctrl-C
+                _kill(process)
+                raise
+        note(process.returncode, output)
+        if check and process.returncode:
             raise HostError(
-                f"{self.name}: `{shlex.join(argv)}` did not end within {timeout_s:g} s; "
-                f"it said:\n{output[-2000:]}"
-            ) from None
-        except FileNotFoundError:
-            raise HostError(f"{self.name}: there is no program `{argv[0]}`") from None
-        note(done.returncode, done.stdout)
-        if check and done.returncode:
-            raise HostError(
-                f"{self.name}: `{shlex.join(argv)}` failed with status {done.returncode}:\n"
-                f"{done.stdout[-2000:].rstrip()}"
+                f"{self.name}: `{shlex.join(argv)}` failed with status {process.returncode}:\n"
+                f"{output[-2000:].rstrip()}"
             )
-        return Completed(tuple(argv), done.returncode, done.stdout)
+        return Completed(tuple(argv), process.returncode, output)
 
     def spawn(self, argv: Sequence[str], *, name: str, stop_with: str = "") -> LocalProcess:
         if not self.which(argv[0]):
@@ -216,30 +257,53 @@ class LocalHost:
 
     @contextlib.contextmanager
     def changing(self, change: Change) -> Iterator[None]:
-        self._undo.note(change)
+        try:
+            self._undo.note(change)
+        except OSError as error:
+            raise HostError(f"{self.name}: no undo journal, so no changes: {error}") from None
         try:
             yield
         finally:
-            self._undo.undo(change)
+            try:
+                self._undo.undo(change)
+            except OSError as error:
+                raise HostError(f"{self.name}: cannot undo {change}: {error}") from error
 
     def connect(self, path: str) -> socket.socket:
         stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        stream.settimeout(_REACT_S)
         try:
             stream.connect(path)
         except OSError as error:
             stream.close()
-            raise HostError(f"{self.name}: cannot connect to {path}: {error.strerror}") from None
+            reason = error.strerror or error
+            raise HostError(f"{self.name}: cannot connect to {path}: {reason}") from None
+        stream.settimeout(None)
         return stream
 
     @contextlib.contextmanager
     def console(self, path: str, name: str) -> Iterator[Console]:
         stream = self.connect(path)
         log = self.transcript.program(self.name, name, ["connect", path])
-        console = Console(name, lambda: stream.recv(65536), stream.sendall, log)
+
+        def write(data: bytes) -> None:
+            if stream.send(data, socket.MSG_DONTWAIT) != len(data):
+                raise BlockingIOError("it has stopped reading")
+
+        console = Console(name, lambda: stream.recv(65536), write, log)
         try:
             yield console
         finally:
             with contextlib.suppress(OSError):
-                stream.shutdown(socket.SHUT_RDWR)
-            stream.close()
+                stream.shutdown(socket.SHUT_RDWR)  # the reader sees the end
             console.close()
+            stream.close()
+
+
+def _kill(process: subprocess.Popen[str]) -> str:
+    """Kill it and all it started; what it said."""
+    os.killpg(process.pid, signal.SIGKILL)
+    try:
+        return process.communicate(timeout=_REACT_S)[0]
+    except subprocess.TimeoutExpired:  # who left the group may hold the pipe
+        return "(its output is still held open)"

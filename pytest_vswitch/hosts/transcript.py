@@ -9,13 +9,17 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import BinaryIO
 
+from pytest_vswitch.errors import HostError
+
 
 class Transcript:
     """`transcript.log` of a run, and one log beside it for each long-running program."""
 
     def __init__(self, directory: Path) -> None:
         self._directory = directory
+        self._path = directory / "transcript.log"
         self._lock = threading.Lock()
+        self._lost = 0
 
     def command(
         self,
@@ -29,6 +33,7 @@ class Transcript:
     ) -> None:
         """A command that ended."""
         reason = f"# {why}\n" if why else ""
+        output += "\n" if output and not output.endswith("\n") else ""
         self._write(
             host, f"{reason}$ {shlex.join(argv)}\n{output}[status {status}, {seconds:.3f} s]"
         )
@@ -36,12 +41,19 @@ class Transcript:
     def program(
         self, host: str, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None
     ) -> BinaryIO:
-        """A long-running program that begins; what it prints goes to the log returned."""
+        """A long-running program that begins; what it prints goes to the log returned.
+
+        Raises HostError when there can be no log.
+        """
         log = self._directory / "logs" / f"{host}-{name.replace(' ', '-')}.log"
-        log.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            log.parent.mkdir(parents=True, exist_ok=True)
+            file = log.open("ab", buffering=0)
+        except OSError as error:
+            raise HostError(f"cannot write {log}: {error.strerror}") from None
         words = [*(f"{key}={value}" for key, value in (env or {}).items()), *argv]
         self._write(host, f"$ {shlex.join(words)}\n[{name} runs; its output: logs/{log.name}]")
-        return log.open("ab", buffering=0)
+        return file
 
     def note(self, host: str, text: str) -> None:
         """Anything else that changed or asked the host: a file written, a program ended."""
@@ -49,5 +61,15 @@ class Transcript:
 
     def _write(self, host: str, text: str) -> None:
         now = datetime.now(timezone.utc).strftime("%Y-%m-%d %H:%M:%S.%f")[:-3]
-        with self._lock, (self._directory / "transcript.log").open("a") as log:
-            log.write(f"--- {now} {host}\n{text}\n")
+        entry = f"--- {now} {host}\n{text}\n"
+        with self._lock:
+            if self._lost:
+                entry = f"--- lost, as they could not be written: {self._lost} entries\n{entry}"
+            try:
+                with self._path.open("a", encoding="utf-8") as log:
+                    log.write(entry)
+                self._lost = 0
+            except OSError:
+                # A full disk must not keep a host from being put in order. It is the run's
+                # journal that makes an error of it.
+                self._lost += 1

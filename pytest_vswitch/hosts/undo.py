@@ -5,6 +5,8 @@ A change is data, not code, so that another process, after a `kill -9`, can undo
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import os
 import shutil
@@ -30,9 +32,13 @@ def undo(change: Change) -> None:
     """Bring back what `change` found. Done twice it does no harm. Raises OSError."""
     path = Path(change.path)
     if change.kind == "rewrote":
-        path.write_text(change.before)
+        # A file that is as it was may be one that could never be written.
+        if not path.exists() or path.read_text().strip() != change.before.strip():
+            path.write_text(change.before)
     elif path.is_dir() and not path.is_symlink():
         shutil.rmtree(path, ignore_errors=True)
+        if path.exists():
+            raise OSError(errno.ENOTEMPTY, "cannot be removed", change.path)
     else:
         path.unlink(missing_ok=True)
 
@@ -53,7 +59,7 @@ class UndoJournal:
         self._append({"undone": asdict(change)})
 
     def pending(self) -> list[Change]:
-        """What is not undone yet, newest first. A half-written last line was never acted on."""
+        """What is not undone yet, newest first. A half-written line was never acted on."""
         changes: list[Change] = []
         try:
             lines = self._path.read_text().splitlines()
@@ -67,13 +73,15 @@ class UndoJournal:
             if "change" in entry:
                 changes.append(Change(**entry["change"]))
             else:
-                changes.remove(Change(**entry["undone"]))
+                with contextlib.suppress(ValueError):  # undone twice: by two who cleaned up
+                    changes.remove(Change(**entry["undone"]))
         return changes[::-1]
 
     def _append(self, entry: dict[str, object]) -> None:
         handle = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
         try:
-            os.write(handle, json.dumps(entry).encode() + b"\n")
+            # A line of its own, whatever a power cut left of the one before.
+            os.write(handle, b"\n" + json.dumps(entry).encode() + b"\n")
             os.fsync(handle)
         finally:
             os.close(handle)

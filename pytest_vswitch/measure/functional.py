@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from pytest_vswitch.errors import DutError, InputError, VswitchError
+from pytest_vswitch.measure import culprit
 from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic.generator import Generator
 
@@ -64,7 +65,8 @@ def check_functional(
         port: build_frames(frame_bytes, frames_per_direction, seed=port)
         for port in range(len(topology.ports))
     }
-    came_back = generator.exchange(sent, wait_s=wait_s)
+    with culprit.named(topology):
+        came_back = generator.exchange(sent, wait_s=wait_s)
     topology.check_alive()
     faults = [
         fault
@@ -87,7 +89,8 @@ def wait_until_forwarding(topology: Topology, generator: Generator, deadline_s: 
     deadline = time.monotonic() + deadline_s
     while True:
         topology.check_alive()
-        came_back = generator.exchange(probes, wait_s=PROBE_WAIT_S)
+        with culprit.named(topology):
+            came_back = generator.exchange(probes, wait_s=PROBE_WAIT_S)
         for port in list(probes):
             expected = topology.transform(probes[port][0])
             if expected in came_back.get(topology.peer(port), []):

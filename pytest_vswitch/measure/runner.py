@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from pytest_vswitch.errors import HostError
-from pytest_vswitch.measure import books
+from pytest_vswitch.measure import books, culprit
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic.generator import DirectionCounts, Generator, Offer
@@ -91,7 +91,7 @@ class TrialRunner:
         number = len(self._trials) + 1
         before, self._counters = self._counters, None
         if before is None:
-            before = self.topology.snapshot()
+            before = self._snapshot()
         began = time.monotonic()
 
         def tell(loss_ratio: float | None) -> None:
@@ -101,7 +101,7 @@ class TrialRunner:
         try:
             self.generator.start(Offer(rate_pps, duration_s, self.frame_bytes))
             counts = self._wait_for_end(began + duration_s + self._margin_s, tell)
-            after, paths = self._settled(before, counts)
+            counts, after, paths = self._settled(before, counts)
         except BaseException:
             self.generator.abort()
             raise
@@ -126,7 +126,8 @@ class TrialRunner:
         """The counts, once the generator has seen the end; the DUT is watched meanwhile."""
         while True:
             tell(None)
-            counts = self.generator.poll(POLL_S)
+            with culprit.named(self.topology):
+                counts = self.generator.poll(POLL_S)
             self.topology.check_alive()
             if counts is not None:
                 return counts
@@ -138,18 +139,24 @@ class TrialRunner:
 
     def _settled(
         self, before: object, counts: Sequence[DirectionCounts]
-    ) -> tuple[object, tuple[books.Path, ...]]:
-        """Counters and paths, once no frame is in flight any more and the books balance."""
+    ) -> tuple[Sequence[DirectionCounts], object, tuple[books.Path, ...]]:
+        """Counts, counters and paths, once no frame is in flight and the books balance."""
         deadline = time.monotonic() + self._settle_s
         while True:
-            after = self.topology.snapshot()
+            after = self._snapshot()
             paths = tuple(self._path(direction, before, after) for direction in counts)
             if books.balanced(paths):
-                return after, paths
+                return counts, after, paths
             if time.monotonic() > deadline:
                 self.topology.check_alive()
                 books.check(paths)
             time.sleep(0.02)  # the condition: the books balance
+            with culprit.named(self.topology):
+                counts = self.generator.recount()
+
+    def _snapshot(self) -> object:
+        with culprit.named(self.topology):
+            return self.topology.snapshot()
 
     def _path(self, counts: DirectionCounts, before: object, after: object) -> books.Path:
         inner = self.topology.path(counts.tx_port, before, after)

@@ -64,7 +64,7 @@ def collect(host: Host) -> HostFacts:
 def remarks(facts: HostFacts) -> tuple[str, ...]:
     """What about the host itself makes its numbers doubtful."""
     found = []
-    if facts.hypervisor != "none":
+    if facts.hypervisor not in ("none", UNKNOWN):
         found.append(f"the DUT is itself a virtual machine ({facts.hypervisor})")
     if facts.turbo == "on":
         found.append("turbo is on: the CPU's frequency depends on its temperature and neighbours")
@@ -82,6 +82,8 @@ def _turbo(no_turbo: str, boost: str) -> str:
 
 
 def _hypervisor(flags: list[str], vendor: str) -> str:
+    if not flags:
+        return UNKNOWN
     if "hypervisor" not in flags:
         return "none"
     return vendor or "of unknown make"

@@ -40,22 +40,24 @@ class Run:
     def __init__(self, lab: Lab, facts: record.Run, reports: Path) -> None:
         """Makes the run's directory and begins its journal. Undoes what dead runs left.
 
-        `cleaned` says, a sentence each, what that was.
+        `cleaned` says, a sentence each, what that was. Raises HostError when another run
+        has begun since `preflight`.
         """
         self.lab = lab
-        self.cleaned = [] if facts.simulated else _clean()
-        self.directory = run_directory.create(reports, facts.id)
-        self._stack = contextlib.ExitStack()
         self._wiring = contextlib.ExitStack()
         self._wired: Wired | None = None
-        transcript = Transcript(self.directory.path)
-        state = leftovers.STATE
-        if facts.simulated:  # needs nothing, so not root either
-            state = Path(self._stack.enter_context(TemporaryDirectory(prefix="vswitch-sim-")))
-        self.host = self._stack.enter_context(LocalHost(facts.id, transcript, state))
-        self.host_facts = host_facts.collect(self.host)
-        self.journal = self._stack.enter_context(Journal(self.directory.journal))
-        self.journal.append(RunBegun(facts, lab.model_dump(mode="json"), self.host_facts))
+        with contextlib.ExitStack() as opening:
+            state = leftovers.STATE
+            if facts.simulated:  # needs nothing, so not root either
+                state = Path(opening.enter_context(TemporaryDirectory(prefix="vswitch-sim-")))
+            self.cleaned = _clean(state)
+            self.directory = run_directory.create(reports, facts.id)
+            transcript = Transcript(self.directory.path)
+            self.host = opening.enter_context(LocalHost(facts.id, transcript, state))
+            self.host_facts = host_facts.collect(self.host)
+            self.journal = opening.enter_context(Journal(self.directory.journal))
+            self.journal.append(RunBegun(facts, lab.model_dump(mode="json"), self.host_facts))
+            self._stack = opening.pop_all()
 
     def wired(self, name: str) -> Wired:
         """The topology of that name, forwarding; brought up anew if it is not or died."""
@@ -66,11 +68,14 @@ class Run:
         self.unwire()
         kind = _wiring(self.lab, name)
         try:
+            # The generator leaves last: DPDK 22.11 crashes when a memif peer goes while it
+            # forwards, and a crash on every way out would hide the one that matters.
+            last = self._wiring.enter_context(contextlib.ExitStack())
             topology = self._wiring.enter_context(
                 registry.topology(kind).provision(self.lab, self.host)
             )
             attach = registry.generator(self.lab.generator.kind)
-            generator = self._wiring.enter_context(attach(self.lab, self.host, topology))
+            generator = last.enter_context(attach(self.lab, self.host, topology))
             wait_until_forwarding(topology, generator, _FIRST_FRAME_S)
         except BaseException:
             self.unwire()
@@ -105,9 +110,9 @@ def _wiring(lab: Lab, name: str) -> str:
     return "sim" if lab.dut.host == "sim" else name
 
 
-def _clean() -> list[str]:
+def _clean(state: Path) -> list[str]:
     told = []
-    for left in leftovers.find():
+    for left in leftovers.find(state):
         leftovers.clean(left)
         what = [f"{name} ({pid})" for pid, name in left.processes] + list(map(str, left.changes))
         told.append(f"removed what run {left.run} left: {', '.join(what) or 'its directory'}")

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host
 
+_GUIDE_HOST, _GUIDE_GUEST = 4, 2
+"""Forwarding lcores that the guide gives the host and the guest."""
+
 
 @dataclass(frozen=True, slots=True)
 class LcorePlan:
@@ -37,21 +40,24 @@ def plan(
     """
     if lcores is not None and len(lcores) < 2:
         raise InputError("dut.lcores needs at least two: the main lcore and a forwarding one")
-    wanted = 4 if lcores is None else len(lcores) - 1
-    for forwarding, guest_forwarding in ((wanted, max(1, vcpus - 1)), (min(wanted, 1), 1)):
-        host = list(lcores[: forwarding + 1] if lcores else cpus[: forwarding + 1])
-        rest = [cpu for cpu in cpus if cpu not in host and cpu != generator_cpu]
+    free = [cpu for cpu in cpus if cpu != generator_cpu]
+    wanted = _GUIDE_HOST if lcores is None else len(lcores) - 1
+    for forwarding, guest_forwarding in ((wanted, max(1, vcpus - 1)), (1, 1)):
+        host = list((lcores or free)[: forwarding + 1])
+        rest = [cpu for cpu in free if cpu not in host]
         needed = guest_forwarding + (generator_cpu is None)
         if len(host) == forwarding + 1 and len(rest) >= needed:
-            guest = rest[:guest_forwarding]
-            fewer = () if forwarding >= 4 or lcores else (_fewer(forwarding, len(cpus)),)
             return LcorePlan(
                 host_lcores=",".join(f"{lcore}@{cpu}" for lcore, cpu in enumerate(host)),
                 host_forwarding=forwarding,
                 vcpus=1 + guest_forwarding,
-                vcpu_cpus=(host[0], *guest),
+                vcpu_cpus=(host[0], *rest[:guest_forwarding]),
                 generator_cpu=rest[guest_forwarding] if generator_cpu is None else generator_cpu,
-                remarks=fewer,
+                remarks=(
+                    *_fewer(forwarding, _GUIDE_HOST, "lcore", "the host"),
+                    *_fewer(guest_forwarding, _GUIDE_GUEST, "virtual CPU", "the guest"),
+                    *_shared(generator_cpu, host),
+                ),
             )
     spread = ",".join(map(str, lcores or cpus))
     return LcorePlan(
@@ -59,7 +65,7 @@ def plan(
         host_forwarding=1,
         vcpus=2,
         vcpu_cpus=(),
-        generator_cpu=None,
+        generator_cpu=generator_cpu,
         remarks=(
             f"host testpmd, guest testpmd and the traffic generator share {len(cpus)} "
             f"CPU{'s' if len(cpus) > 1 else ''}; the guide gives each polling thread its own",
@@ -67,8 +73,17 @@ def plan(
     )
 
 
-def _fewer(forwarding: int, cpus: int) -> str:
-    return f"{forwarding} forwarding lcore on the host instead of the guide's 4: {cpus} CPUs only"
+def _fewer(there: int, wanted: int, what: str, where: str) -> tuple[str, ...]:
+    if there >= wanted:
+        return ()
+    plural = "s" if there > 1 else ""
+    return (f"{there} forwarding {what}{plural} in {where} instead of the guide's {wanted}",)
+
+
+def _shared(generator_cpu: int | None, host: Sequence[int]) -> tuple[str, ...]:
+    if generator_cpu not in host:
+        return ()
+    return (f"the traffic generator shares CPU {generator_cpu} with the host's testpmd",)
 
 
 def available(host: Host) -> list[int]:

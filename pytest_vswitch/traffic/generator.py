@@ -96,5 +96,11 @@ class Generator(Protocol):
         Raises DutError or HostError when the generator lost its DUT or died.
         """
 
+    def recount(self) -> Sequence[DirectionCounts]:
+        """Look for stragglers of the trial that `poll` ended; its counts by now.
+
+        For a DUT whose own counters say that frames were still under way.
+        """
+
     def abort(self) -> None:
         """Stop sending at once; the trial's counts are thrown away."""

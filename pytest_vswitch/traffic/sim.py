@@ -36,6 +36,7 @@ class SimulatedGenerator:
     glitch_one_in: int = 0
     """One trial in so many offers 1 % less than asked, as on a busy machine; 0: none."""
     _offer: Offer | None = field(default=None, init=False)
+    _counts: Sequence[DirectionCounts] = field(default=(), init=False)
     _rng: random.Random = field(init=False)
 
     def __post_init__(self) -> None:
@@ -74,7 +75,7 @@ class SimulatedGenerator:
             sent -= sent // 100
         carried = self.dut.carry([sent] * directions, offer.frame_bytes, offer.duration_s)
         median_us = self.dut.model.delay_us(sent * directions / offer.duration_s, offer.frame_bytes)
-        return tuple(
+        self._counts = tuple(
             DirectionCounts(
                 tx_port=port,
                 rx_port=self.dut.peer(port),
@@ -90,6 +91,11 @@ class SimulatedGenerator:
             )
             for port, fate in enumerate(carried)
         )
+        return self._counts
+
+    def recount(self) -> Sequence[DirectionCounts]:
+        """The same counts: nothing is ever under way here."""
+        return self._counts
 
     def abort(self) -> None:
         self._offer = None

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import pytest
 
@@ -150,3 +150,19 @@ def test_after_a_failed_trial_the_counters_are_read_anew() -> None:
     b.dut.carry([1000, 1000], 64, 1.0)  # what the stuck generator may have sent
     runner.generator = SimulatedGenerator(b.dut)
     assert runner.run(1e5, 1.0).number == 1
+
+
+@dataclass(slots=True)
+class HastyGenerator(SimulatedGenerator):
+    """Takes its trial for ended while the last ten frames are still under way."""
+
+    def poll(self, timeout_s: float) -> Sequence[DirectionCounts] | None:
+        counts = SimulatedGenerator.poll(self, timeout_s)  # slots: no bare super()
+        assert counts is not None
+        return [replace(c, received=c.received - 10) for c in counts]
+
+
+def test_stragglers_are_counted_when_the_books_say_that_frames_were_under_way() -> None:
+    dut = SimulatedDut()
+    trial = Bench(dut, HastyGenerator(dut)).runner().run(1e5, 1.0)
+    assert (trial.sent, trial.lost) == (100_000, 0)

@@ -47,15 +47,13 @@ class Ring:
         self.next = 0
         cookie, self.flags = struct.unpack_from("<IH", region, offset)
         assert cookie == 0x3E31F20
-        struct.pack_into("<H", region, offset + 6, 0)
-        struct.pack_into("<H", region, offset + 64, 0)
-
-    @property
-    def head(self) -> int:
-        return int(struct.unpack_from("<H", self.region, self.offset + 6)[0])
+        # Unlike struct, which goes byte by byte, a view moves the 16 bits at once.
+        self._pointers = memoryview(region)[offset : offset + 128].cast("H")
+        self._pointers[3] = self._pointers[32] = 0
 
     def free(self) -> int:
-        return (self.head - self.next) & 0xFFFF
+        """Slots between the client's head and here."""
+        return (self._pointers[3] - self.next) & 0xFFFF
 
     def _slot(self) -> int:
         return self.offset + 128 + 16 * (self.next % self.size)
@@ -82,7 +80,7 @@ class Ring:
 
     def _advance(self, count: int = 1) -> None:
         self.next = (self.next + count) & 0xFFFF
-        struct.pack_into("<H", self.region, self.offset + 64, self.next)
+        self._pointers[32] = self.next
 
 
 class Interface:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
+import threading
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -249,3 +252,21 @@ def test_server_dies_during_a_trial(sockets: list[Path], connect: Connect) -> No
         generator.start(OFFER)
         with pytest.raises(DutError, match="closed the connection"):
             generator.poll(60.0)
+
+
+def test_a_straggler_is_found_by_a_recount(sockets: list[Path], connect: Connect) -> None:
+    """The DUT sits on the very last frame until the trial has been counted."""
+    release = threading.Event()
+    seen = itertools.count(1)
+
+    def hold(port: int, number: int, frame: bytes) -> list[bytes]:
+        if next(seen) == 2 * FRAMES:
+            release.wait(timeout=30)
+        return [frame]
+
+    with against(hold, sockets, connect()) as generator:
+        assert sum(c.lost for c in run_trial(generator, OFFER)) == 1
+        release.set()
+        deadline = time.monotonic() + 30
+        while sum(c.lost for c in generator.recount()):
+            assert time.monotonic() < deadline, "the released frame never came"

@@ -27,9 +27,9 @@ _BURST = 32
 """Frames per tick and direction, at most, while sleeping: a usual DPDK burst."""
 _CHECK_NS = 5 * _MS
 """How often to look whether the DUT and pytest are still there."""
-_QUIET_NS = 100 * _MS
-"""Nothing came for so long: what is missing is lost. Several time slices of every
-program in the path must fit, where they share two cores."""
+_QUIET_NS = 30 * _MS
+"""Nothing came for so long: what is missing is taken for lost, unless a recount finds it.
+A few time slices, where the programs in the path share two cores."""
 _DRAIN_NS = 1000 * _MS
 """Longest wait for stragglers, e.g. when the DUT floods or freezes."""
 _SETTLE_NS = 2000 * _MS
@@ -70,6 +70,8 @@ class Engine:
         self._in_vain = 0
         self._attempt_in = 0
         self._trials = 0
+        self._directions: Sequence[Direction] = ()
+        self._streams: Sequence[Stream] = ()
 
     def exchange(
         self, frames: Mapping[int, Sequence[bytes]], wait_s: float
@@ -143,10 +145,18 @@ class Engine:
             with suppress(DutError):
                 self._drain(streams)
             raise
-        self._drain(streams)
+        self._directions, self._streams = directions, streams
+        return self.recount()
+
+    def recount(self) -> list[DirectionCounts]:
+        """Wait for stragglers of the last trial once more; return what became of it by now.
+
+        Raises DutError when the DUT is gone.
+        """
+        self._drain(self._streams)
         return [
             stream.counts(direction.tx, direction.rx)
-            for stream, direction in zip(streams, directions, strict=True)
+            for stream, direction in zip(self._streams, self._directions, strict=True)
         ]
 
     def _send(self, streams: Sequence[Stream], rate_pps: float | None, duration_ns: int) -> None:
@@ -205,6 +215,7 @@ class Engine:
 
     def _settle(self) -> None:
         """Wait until the DUT has taken all frames of before; forget what it has sent."""
+        self._streams = self._directions = ()
         deadline = monotonic_ns() + _SETTLE_NS
         while True:
             for port in self._ports:

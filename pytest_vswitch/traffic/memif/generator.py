@@ -159,6 +159,11 @@ class MemifGenerator:
         self._running = False
         return [_counts(direction) for direction in event["directions"]]
 
+    def recount(self) -> Sequence[DirectionCounts]:
+        """Look for stragglers of the trial that ended; its counts by now."""
+        self._command(do="recount")
+        return [_counts(direction) for direction in self._event(_REPLY_S, "counts")["directions"]]
+
     def abort(self) -> None:
         """Stop sending at once; the trial's counts are thrown away."""
         if self._running:

@@ -51,6 +51,7 @@ class Ring:
         self.size = size
         self.offset = offset
         self.interrupt_fd = os.eventfd(0, os.EFD_NONBLOCK | os.EFD_CLOEXEC)
+        # A view's element is one 16-bit load or store: the server never sees half of one.
         header = memoryview(memory)[offset : offset + _HEADER_BYTES].cast("H")
         self._header = header
         header[0], header[1] = COOKIE & 0xFFFF, COOKIE >> 16

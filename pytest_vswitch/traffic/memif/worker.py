@@ -8,6 +8,7 @@ Reads one JSON object per line from its standard input and answers likewise:
         -> {"event": "exchanged", "frames": {"0": [hex, ...], ...}}
     {"do": "start", "directions": [...], "rate_pps": r, "duration_s": s}
         -> {"event": "counts", "directions": [...]}
+    {"do": "recount"} -> {"event": "counts", "directions": [...]}
     {"do": "abort"}   -> {"event": "aborted"}
     {"do": "quit"}    (as the end of its input does) ends the process
 
@@ -27,12 +28,13 @@ import platform
 import select
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from pytest_vswitch.errors import DutError, HostError, VswitchError
+from pytest_vswitch.traffic.generator import DirectionCounts
 from pytest_vswitch.traffic.memif.engine import Aborted, Direction, Engine
 from pytest_vswitch.traffic.memif.ring import Port
 
@@ -118,7 +120,9 @@ class Worker:
                     rate_pps=command["rate_pps"],
                     duration_s=command["duration_s"],
                 )
-                return {"event": "counts", "directions": [dataclasses.asdict(c) for c in counts]}
+                return _counts(counts)
+            case "recount":
+                return _counts(self._connected().recount())
             case unknown:
                 raise ValueError(f"no command {unknown}")
 
@@ -179,6 +183,10 @@ class Worker:
         if reason:
             self._lost = self._lost or reason
             self._poll.unregister(fd)
+
+
+def _counts(counts: Sequence[DirectionCounts]) -> dict[str, object]:
+    return {"event": "counts", "directions": [dataclasses.asdict(c) for c in counts]}
 
 
 def _failed(kind: str, message: str) -> dict[str, object]:
