@@ -10,10 +10,16 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch.errors import DutError, HostError
+from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.local import LocalHost
 from tests.hosts.machine import DEADLINE_S
 
 PROMPT = re.compile("# ")
+
+
+def write_much(console: Console) -> None:
+    for _ in range(1000):
+        console.write("x" * 4096)
 
 
 @pytest.fixture
@@ -41,14 +47,11 @@ def test_talk_over_a_socket(host: LocalHost, listener: socket.socket, tmp_path: 
     assert (tmp_path / "logs/local-guest-shell.log").read_bytes() == b"hello\r\n# "
 
 
-def test_a_peer_that_reads_nothing_blocks_nobody(
-    host: LocalHost, listener: socket.socket
-) -> None:
+def test_a_peer_that_reads_nothing_blocks_nobody(host: LocalHost, listener: socket.socket) -> None:
     with host.console(f"{host.scratch}/serial", "guest shell") as console:
         guest, _ = listener.accept()
         with guest, pytest.raises(DutError, match="guest shell no longer takes input"):
-            for _ in range(1000):
-                console.write("x" * 4096)
+            write_much(console)
 
 
 def test_closing_ends_the_thread_while_the_peer_stays(
@@ -68,5 +71,5 @@ def test_a_socket_that_is_not_there(host: LocalHost) -> None:
         host.console(path, "x"),
     ):
         pass
-    with pytest.raises(HostError, match="cannot connect to .*: AF_UNIX path too long"):
+    with pytest.raises(HostError, match=r"cannot connect to .*: AF_UNIX path too long"):
         host.connect(f"{host.scratch}/{'long' * 40}")

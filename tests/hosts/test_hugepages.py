@@ -12,6 +12,7 @@ from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts import hugepages
 from pytest_vswitch.hosts.hugepages import Hugepages
 from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.undo import Change
 
 SYSTEM = Path("/sys/kernel/mm/hugepages")
 NEEDS_MB = (64, 33)
@@ -50,9 +51,9 @@ class FakeHost(LocalHost):
         super().write_text(self.pool(path), f"{given}\n")
 
     @contextlib.contextmanager
-    def changing(self, change: hugepages.Change) -> Iterator[None]:
+    def changing(self, change: Change) -> Iterator[None]:
         path = self.pool(change.path)
-        with super().changing(hugepages.Change(change.kind, path, change.before)):
+        with super().changing(Change(change.kind, path, change.before)):
             yield
 
     def total(self, size_kb: int) -> int:
@@ -126,9 +127,7 @@ def test_none_asks_for_none(host: LocalHost) -> None:
         assert str(pages) == "no hugepages (the lab asks for none)"
 
 
-def test_a_pool_that_cannot_be_written(
-    host: LocalHost, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pool_that_cannot_be_written(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> None:
     def read_only(self: FakeHost, path: str, text: str) -> None:
         raise OSError(30, "Read-only file system")
 

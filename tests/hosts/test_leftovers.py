@@ -214,12 +214,12 @@ def test_a_run_is_never_seen_without_its_owner(state: Path) -> None:
 
     looker = threading.Thread(target=look)
     looker.start()
-    for number in range(300):
+    for number in range(60):
         leftovers.claim(state / f"run{number}")
     done.set()
     looker.join()
     assert found == []
-    assert len(leftovers.owners(state)) == 300
+    assert len(leftovers.owners(state)) == 60
 
 
 def test_of_two_runs_that_begin_at_once_one_gets_the_host(state: Path) -> None:

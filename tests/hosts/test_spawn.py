@@ -24,6 +24,11 @@ def start(host: LocalHost, script: str, *, stop_with: str = "") -> LocalProcess:
     return program
 
 
+def write_much(program: LocalProcess) -> None:
+    for _ in range(1000):
+        program.write("x" * 4096)
+
+
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who ends by itself gets all the time it needs: the test would hang if it did not."""
@@ -65,7 +70,7 @@ def test_expiry_names_what_was_waited_for_and_quotes_the_last_output(host: Local
 
 
 def test_a_silent_program_is_said_to_be_silent(host: LocalHost) -> None:
-    with host.spawn(["cat"], name="it") as program, pytest.raises(DutError, match="said nothing$"):
+    with host.spawn(["cat"], name="it") as program, pytest.raises(DutError, match=r"said nothing$"):
         program.read_until(READY, timeout_s=0.05, what="word")
 
 
@@ -124,9 +129,8 @@ def test_who_is_frozen_is_killed(host: LocalHost, stop_with: str) -> None:
 def test_a_frozen_program_blocks_nobody_who_writes(host: LocalHost) -> None:
     with start(host, "echo ready; read word; cat", stop_with="quit\n") as program:
         os.kill(program.pid, signal.SIGSTOP)
-        with pytest.raises(DutError, match="it no longer takes input .*stopped reading"):
-            for _ in range(1000):
-                program.write("x" * 4096)
+        with pytest.raises(DutError, match=r"it no longer takes input .*stopped reading"):
+            write_much(program)
     assert program.status() == -signal.SIGKILL
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -21,13 +23,15 @@ def journal(tmp_path: Path) -> UndoJournal:
 def test_a_file_is_as_before_after_an_exception(host: LocalHost, tmp_path: Path) -> None:
     knob = tmp_path / "nr_hugepages"
     knob.write_text("4\n")
-    with (
-        pytest.raises(ZeroDivisionError),
-        host.changing(Change("rewrote", str(knob), "4\n")),
-    ):
-        host.write_text(str(knob), "512")
-        assert UndoJournal(Path(host.scratch) / "undo.jsonl").pending()
-        _ = 1 / 0
+
+    def change_and_fail() -> None:
+        with host.changing(Change("rewrote", str(knob), "4\n")):
+            host.write_text(str(knob), "512")
+            assert UndoJournal(Path(host.scratch) / "undo.jsonl").pending()
+            raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        change_and_fail()
     assert knob.read_text() == "4\n"
     assert not UndoJournal(Path(host.scratch) / "undo.jsonl").pending()
 
@@ -56,7 +60,7 @@ def test_a_change_is_on_disk_before_it_is_made(
     host: LocalHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     order: list[str] = []
-    monkeypatch.setattr(undo.os, "fsync", lambda handle: order.append("synced"))
+    monkeypatch.setattr(os, "fsync", lambda handle: order.append("synced"))
     with host.changing(Change("made", str(tmp_path / "it"))):
         order.append("made")
     assert order == ["synced", "made", "synced"]
@@ -127,7 +131,7 @@ def test_a_directory_that_will_not_go_is_not_struck_out(
     change = Change("made", str(tmp_path / "busy"))
     journal.note(change)
     (tmp_path / "busy").mkdir()
-    monkeypatch.setattr(undo.shutil, "rmtree", lambda path, ignore_errors: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
     with pytest.raises(OSError, match=r"cannot be removed: '.*/busy'"):
         journal.undo(change)
     assert journal.pending() == [change]

@@ -78,9 +78,7 @@ def test_lab_that_is_not_there(session: Session, lab: str, words: list[str]) -> 
     session.assert_untouched()
 
 
-def test_program_that_is_not_on_the_path(
-    session: Session, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_program_that_is_not_on_the_path(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(session.path))
     assert_refused(session(*SUITE, "--dut", "local"), "`dpdk-testpmd`", "apt-get install dpdk-dev")
     session.assert_untouched()
@@ -116,6 +114,18 @@ def test_without_a_dut_there_is_advice(session: Session) -> None:
     result = session(*SUITE)
     assert_refused(result, "say which with `--dut local`", "`--dut sim`", "`vswitch lab list`")
     session.assert_untouched()
+
+
+def test_without_a_dut_a_topology_alone_gets_the_advice_too(session: Session) -> None:
+    session.write("test_mine.py", "def test_mine(pvp):\n    pass\n")
+    assert_refused(session(), "test_mine.py::test_mine certifies a DUT: say which with `--dut")
+
+
+def test_a_fixture_that_is_not_ours_is_pytests_affair(session: Session) -> None:
+    session.write("test_mine.py", "def test_mine(nothing):\n    pass\n")
+    result = session()
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*fixture 'nothing' not found"])
 
 
 def test_without_a_dut_xdist_tells_it_for_each_test(session: Session) -> None:

@@ -74,7 +74,8 @@ def test_a_terminal_shows_one_line_that_is_gone_in_the_end(
 def test_nothing_is_left_of_it_when_a_test_breaks_off(session: Session, ending: str) -> None:
     session.write(
         "test_mine.py",
-        f"def test_mine(pvp, measure):\n    measure.throughput(pvp, frame_bytes=64)\n    {ending}\n",
+        "def test_mine(pvp, measure):\n    measure.throughput(pvp, frame_bytes=64)\n"
+        f"    {ending}\n",
     )
     written = on_a_terminal(session.path, "--dut=sim", "--quick", "--color=no")
     assert "pvp:frame_bytes=64  NDR  trial 1 " in written

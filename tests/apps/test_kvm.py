@@ -1,0 +1,167 @@
+"""Whether KVM works is tried, with stand-ins for QEMU that say how it went."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from pytest_vswitch.apps import kvm
+from pytest_vswitch.apps.guest_image import GuestImage
+from pytest_vswitch.apps.kvm import Accelerator
+from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts.local import LocalHost
+from tests.hosts.machine import machine
+
+IMAGE = GuestImage("/boot/vmlinuz-6.1.0", "/cache/guest.cpio.gz", "6.1.0")
+
+WORKS = "echo booting; echo vswitch-probe-ok"
+HANGS = "echo booting; exec sleep 3600"
+REFUSES = "echo 'qemu: Could not access KVM: Permission denied' >&2; exit 1"
+ABORTS = "echo 'Assertion failed.' >&2; kill -ABRT $$"
+
+HUNG = Accelerator("tcg", "/dev/kvm opens, but a guest on it hung for 0.5 s in its kernel")
+
+
+class KvmHost(LocalHost):
+    """This machine, with or without /dev/kvm, and of some boot."""
+
+    has_kvm = True
+    boot = "first"
+
+    def exists(self, path: str) -> bool:
+        return self.has_kvm if path == "/dev/kvm" else super().exists(path)
+
+    def read_text(self, path: str) -> str:
+        return f"{self.boot}\n" if path.endswith("/boot_id") else super().read_text(path)
+
+
+class Qemu:
+    """A program on PATH that the test writes, and that counts how often it booted."""
+
+    def __init__(self, directory: Path) -> None:
+        self.program = directory / "qemu-stand-in"
+        self.boots = directory / "boots"
+
+    def does(self, script: str, version: str = "7.2.22") -> None:
+        self.program.write_text(
+            f'#!/bin/sh\n[ "$1" = --version ] && echo "QEMU {version}" && exit\n'
+            f'echo "$@" >> {self.boots}\n{script}\n'
+        )
+        self.program.chmod(0o755)
+
+    @property
+    def booted(self) -> int:
+        return len(self.boots.read_text().splitlines()) if self.boots.exists() else 0
+
+
+@pytest.fixture
+def kvm_host(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> KvmHost:
+    monkeypatch.setattr(kvm, "DEADLINE_S", 0.5)
+    here = object.__new__(KvmHost)
+    here.__dict__.update(host.__dict__)
+    return here
+
+
+@pytest.fixture
+def qemu(tmp_path: Path, kvm_host: KvmHost) -> Qemu:
+    kvm_host.environment["PATH"] = f"{tmp_path}:{kvm_host.environment['PATH']}"
+    return Qemu(tmp_path)
+
+
+def choose(host: LocalHost, wanted: str = "auto", image: GuestImage = IMAGE) -> Accelerator:
+    return kvm.choose(host, wanted, image, "qemu-stand-in")
+
+
+def test_a_guest_that_says_its_word(kvm_host: KvmHost, qemu: Qemu) -> None:
+    qemu.does(WORKS)
+    assert choose(kvm_host) == Accelerator("kvm", "")
+    assert choose(kvm_host, "kvm") == Accelerator("kvm", "")
+    assert qemu.booted == 1  # known until the next boot
+    assert "-accel kvm " in qemu.boots.read_text()
+    assert f"-kernel {IMAGE.kernel} -initrd {IMAGE.initramfs} " in qemu.boots.read_text()
+
+
+def test_a_guest_that_hangs(kvm_host: KvmHost, qemu: Qemu) -> None:
+    qemu.does(HANGS)
+    assert choose(kvm_host) == HUNG
+    qemu.does(WORKS)
+    assert choose(kvm_host) == HUNG  # not waited for twice
+    assert qemu.booted == 1
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        (REFUSES, "status 1: qemu: Could not access KVM: Permission denied"),
+        (ABORTS, "status -6: Assertion failed."),
+        ("exit 0", "status 0: nothing"),
+    ],
+)
+def test_a_qemu_that_gives_up_is_asked_again(
+    kvm_host: KvmHost, qemu: Qemu, script: str, reason: str
+) -> None:
+    qemu.does(script)
+    assert choose(kvm_host) == Accelerator("tcg", f"a guest on /dev/kvm ended with {reason}")
+    qemu.does(WORKS)  # mended
+    assert choose(kvm_host).name == "kvm"
+
+
+def test_what_was_found_holds_for_one_boot_qemu_and_kernel(
+    kvm_host: KvmHost, qemu: Qemu
+) -> None:
+    qemu.does(HANGS)
+    assert choose(kvm_host) == HUNG
+    qemu.does(WORKS)
+    assert choose(kvm_host) == HUNG
+    assert choose(kvm_host, image=GuestImage("/k", "/i", "6.12.0")).name == "kvm"
+    kvm_host.boot = "second"
+    assert choose(kvm_host).name == "kvm"
+    qemu.does(HANGS)
+    assert choose(kvm_host).name == "kvm"
+    qemu.does(HANGS, version="9.0.0")
+    assert choose(kvm_host) == HUNG
+
+
+@pytest.mark.parametrize("content", ["", "{", "[]", "null", '{"asked": 1}', '{"found": 2}'])
+def test_a_broken_cache_is_ignored(kvm_host: KvmHost, qemu: Qemu, content: str) -> None:
+    qemu.does(WORKS)
+    cache = Path(kvm_host.cache) / "kvm.json"
+    cache.parent.mkdir()
+    cache.write_text(content)
+    assert choose(kvm_host).name == "kvm"
+    assert qemu.booted == 1
+    assert json.loads(cache.read_text())["found"] == {"name": "kvm", "reason": ""}
+    assert [path.name for path in cache.parent.iterdir()] == ["kvm.json"]
+
+
+def test_without_the_device_nothing_is_tried(kvm_host: KvmHost, qemu: Qemu) -> None:
+    kvm_host.has_kvm = False
+    qemu.does(WORKS)
+    assert choose(kvm_host) == Accelerator("tcg", "there is no /dev/kvm")
+    assert qemu.booted == 0
+
+
+def test_kvm_that_the_lab_demands_must_work(kvm_host: KvmHost, qemu: Qemu) -> None:
+    qemu.does(REFUSES)
+    with pytest.raises(HostError, match="guest.accelerator is kvm, but .*Permission denied; `auto`"):
+        choose(kvm_host, "kvm")
+
+
+def test_tcg_that_the_lab_demands_is_taken_unasked(kvm_host: KvmHost, qemu: Qemu) -> None:
+    qemu.does(WORKS)
+    assert choose(kvm_host, "tcg") == Accelerator("tcg", "the lab asks for it")
+    assert qemu.booted == 0
+
+
+def test_two_runs_may_write_the_cache(kvm_host: KvmHost, qemu: Qemu, tmp_path: Path) -> None:
+    qemu.does(WORKS)
+    assert choose(kvm_host).name == "kvm"
+    with machine(tmp_path) as second:
+        assert second.scratch != kvm_host.scratch
+        second.cache = kvm_host.cache
+        second.environment["PATH"] = kvm_host.environment["PATH"]
+        if second.exists("/dev/kvm"):
+            assert choose(second).name == "kvm"
+    assert json.loads((Path(kvm_host.cache) / "kvm.json").read_text())
