@@ -36,8 +36,6 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent.parent))
-
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.memif.engine import Direction, Engine
 from pytest_vswitch.traffic.memif.ring import Port

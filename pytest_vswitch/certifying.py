@@ -205,6 +205,10 @@ class Certifying:
             html.write(self._ended, directory.report)
         except VswitchError as error:
             self._write_line(f"no report: {error}")
+        terminal = self._terminal()
+        if terminal and exitstatus > pytest.ExitCode.NO_TESTS_COLLECTED:
+            # After a status that is not one of its own, pytest shows no summary.
+            self.pytest_terminal_summary(terminal)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._ended is None:

@@ -23,5 +23,9 @@ class DutError(VswitchError):
     """A program of the topology died, froze or stopped answering."""
 
 
+class DeadlineError(DutError):
+    """A fact that was waited for did not come in time; its program still runs."""
+
+
 class BooksError(VswitchError):
     """The counters of a trial do not reconcile: it is an error, not a result."""

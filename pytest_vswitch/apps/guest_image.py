@@ -12,7 +12,7 @@ import hashlib
 import importlib.resources
 import lzma
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -157,7 +157,7 @@ def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
     libc = next(path for path in needed if path.endswith("/libc.so.6"))
     late = {f"{PurePosixPath(libc).parent}/{name}" for name in _LOADED_LATE}
     every = sorted({program, busybox, *stdbuf, *drivers.values()} | needed | late)
-    return list(dict.fromkeys(_with_targets(host, every))), drivers
+    return _with_targets(host, every), drivers
 
 
 def _libraries(host: Host, programs: Sequence[str]) -> set[str]:
@@ -177,13 +177,20 @@ def _driver(host: Host, libraries: set[str], name: str) -> str:
     return found[-1]
 
 
-def _with_targets(host: Host, paths: Sequence[str]) -> Iterator[str]:
-    """Each path without links in its directories, and each file that a link leads to."""
-    real = host.run(["realpath", "--", *paths]).output.splitlines()
-    parents = host.run(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
-    for path, parent, target in zip(paths, parents.output.splitlines(), real, strict=True):
-        yield f"{parent}/{PurePosixPath(path).name}"
-        yield target
+def _with_targets(host: Host, paths: Sequence[str]) -> list[str]:
+    """Each path without links in its directories, and all that it leads to, link by link."""
+    found: dict[str, None] = {}
+    while paths:
+        parents = host.run(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
+        flat = [
+            f"{parent}/{PurePosixPath(path).name}"
+            for path, parent in zip(paths, parents.output.splitlines(), strict=True)
+        ]
+        found |= dict.fromkeys(flat)
+        links = host.run(["find", *flat, "-maxdepth", "0", "-type", "l", "-printf", "%h\t%l\n"])
+        pairs = [line.split("\t") for line in links.output.splitlines()]
+        paths = [str(PurePosixPath(parent) / target) for parent, target in pairs]
+    return list(found)
 
 
 def _build(

@@ -244,7 +244,9 @@ class Guest:
 
     def kernel_log(self) -> str:
         with contextlib.suppress(OSError):
-            lines = self._host.read_text(self._log).splitlines()[-10:]
+            lines = self._host.read_text(self._log).splitlines()
+            panics = [number for number, line in enumerate(lines) if "Kernel panic" in line]
+            lines = lines[panics[0] :][:10] if panics else lines[-10:]
             return "\n".join(f"    {line.rstrip()}" for line in lines) or "    (nothing)"
         return "    (no log)"
 

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from typing import BinaryIO
 
-from pytest_vswitch.errors import DutError
+from pytest_vswitch.errors import DeadlineError, DutError
 
 _KEPT = 8192
 """How much of what was read stays, to be quoted in error messages [characters]."""
 
+_WIDE = 200
+"""How much of a long line is quoted [characters]."""
 _UNREAD = 1 << 20
 """How much that nobody reads is held at most; all of it is in the log [characters]."""
 
@@ -54,8 +56,8 @@ class Console:
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
         """The text from the last read up to and with `pattern`.
 
-        Raises DutError, with the last output, when the program ends first, or when
-        `what`, the fact waited for, did not appear within `timeout_s`.
+        Raises, with the last output, DutError when the program ends first, DeadlineError
+        when `what`, the fact waited for, did not appear within `timeout_s`.
         """
         deadline = time.monotonic() + timeout_s
         with self._news:
@@ -64,7 +66,9 @@ class Console:
                     raise DutError(f"{self.name} ended before {what}{self.quote()}")
                 left = deadline - time.monotonic()
                 if left <= 0:
-                    raise DutError(f"{self.name}: no {what} within {timeout_s:g} s{self.quote()}")
+                    raise DeadlineError(
+                        f"{self.name}: no {what} within {timeout_s:g} s{self.quote()}"
+                    )
                 self._news.wait(left)
             text = self._text[self._unread : found.end()]
             forget = max(0, found.end() - _KEPT)
@@ -82,8 +86,9 @@ class Console:
             return pattern.search(self._text, self._unread)
 
     def tail(self, lines: int = 15) -> str:
-        """The last lines it wrote."""
-        return "\n".join(self._text.rstrip().splitlines()[-lines:])
+        """The last lines it wrote, as far as a reader can take them in."""
+        last = self._text.rstrip().splitlines()[-lines:]
+        return "\n".join(line if len(line) <= _WIDE else f"{line[:_WIDE]}..." for line in last)
 
     def quote(self) -> str:
         """The last output, indented, for the end of an error message."""

@@ -45,8 +45,8 @@ class Process(Protocol):
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
         """Output from the last read up to and with `pattern`.
 
-        Raises DutError, with the last output, when the program ends first or when
-        `what` (the fact that is waited for) did not appear within `timeout_s`.
+        Raises, with the last output, DutError when the program ends first, DeadlineError
+        when `what` (the fact that is waited for) did not appear within `timeout_s`.
         """
 
     def status(self) -> int | None:

@@ -27,6 +27,9 @@ from pytest_vswitch.hosts.undo import Change, UndoJournal
 GRACE_S = 1.5
 """How long a program may take to end by itself before it is killed [s]."""
 
+TAKE_S = 5.0
+"""How long a program may take to read what is written to it [s]."""
+
 _REACT_S = 10.0
 """How long the kernel may take to end a killed program, or a program to be connected to [s]."""
 
@@ -54,8 +57,7 @@ class LocalProcess:
         assert self._popen.stdout is not None
         # A program that no longer reads must not block who writes to it.
         os.set_blocking(self._popen.stdin.fileno(), False)
-        output = self._popen.stdout.fileno()
-        self.console = Console(name, lambda: os.read(output, 65536), self._write, log)
+        self.console = Console(name, self._read, self._write, log)
 
     @property
     def pid(self) -> int:
@@ -98,13 +100,9 @@ class LocalProcess:
         except subprocess.TimeoutExpired:
             raise HostError(f"{self.name} (pid {self.pid}) cannot be killed") from None
         assert self._popen.stdin is not None
-        assert self._popen.stdout is not None
         with contextlib.suppress(OSError):
             self._popen.stdin.close()
-        # A process that left the group may hold the other end. Then the pipe stays open too:
-        # its reader would go on with whatever file got the same number.
-        if self.console.close():
-            self._popen.stdout.close()
+        self.console.close()
         self._host.transcript.note(
             self._host.name,
             f"[{self.name} ended: status {self.status()}, "
@@ -123,10 +121,23 @@ class LocalProcess:
         finally:
             os.close(handle)
 
+    def _read(self) -> bytes:
+        assert self._popen.stdout is not None
+        data: bytes = self._popen.stdout.read(65536)
+        # Only the reader closes it: a process that left the group may hold the other end, and
+        # a reader that still waits would go on with whatever file got the same number.
+        if not data:
+            self._popen.stdout.close()
+        return data
+
     def _write(self, data: bytes) -> None:
-        assert self._popen.stdin is not None
-        if self._popen.stdin.write(data) != len(data):
-            raise BlockingIOError("it has stopped reading")
+        """More than a pipe holds goes in as fast as the program reads."""
+        pipe = self._popen.stdin
+        assert pipe is not None
+        rest = memoryview(data)
+        while rest := rest[pipe.write(rest) or 0 :]:
+            if not select.select([], [pipe], [], TAKE_S)[1]:
+                raise BlockingIOError("it has stopped reading")
 
     def __enter__(self) -> LocalProcess:
         return self

@@ -53,7 +53,7 @@ def table(paths: Sequence[Path]) -> str:
             rows.append((mark, hop.name, f"{hop.entered}", f"{hop.left}", drops or "-", fault))
     widths = [max(len(row[column]) for row in rows) for column in range(6)]
     return "\n".join(
-        f"{mark:2} {name:{widths[1]}}  {entered:>{widths[2]}}  {left:>{widths[3]}}  "
+        f"  {mark:2} {name:{widths[1]}}  {entered:>{widths[2]}}  {left:>{widths[3]}}  "
         f"{drops:{widths[4]}}  {fault}".rstrip()
         for mark, name, entered, left, drops, fault in rows
     )

@@ -75,7 +75,8 @@ def _case(case: Case, *, remarks_below: bool) -> Iterator[str]:
     yield f"{VERDICT_WORDS[case.verdict]}  {case.id}{mark}"
     if case.error:
         for line in case.error.splitlines():
-            yield from _wrapped(line, 2)
+            # Indented lines are tables and quoted output: wrapped, they could not be read.
+            yield from [f"  {_safe(line)}"] if line.startswith(" ") else _wrapped(line, 2)
     best = [f for goal in case.goals if (f := finding(case.measurements, goal.name))]
     for found in best:
         yield from _finding(found, case)
@@ -111,8 +112,12 @@ def _finding(found: Finding, case: Case) -> Iterator[str]:
 
 def _wrapped(text: str, indent: int, hanging: int | None = None) -> list[str]:
     return textwrap.wrap(
-        _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text),
+        _safe(text),
         WIDTH,
         initial_indent=" " * indent,
         subsequent_indent=" " * (indent if hanging is None else hanging),
     )
+
+
+def _safe(text: str) -> str:
+    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", text)

@@ -164,14 +164,16 @@ class Pvp:
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for what the lab or the host lacks; nothing is changed."""
     require_ports(lab, NAME, PORTS)
-    for program, package in (
-        (lab.dut.testpmd, "dpdk-dev"),
-        (lab.guest.qemu, "qemu-system-x86"),
-        ("busybox", "busybox-static"),
-        ("cpio", "cpio"),
+    for program, package, where in (
+        (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
+        (lab.guest.qemu, "qemu-system-x86", f"{lab.where('guest', 'qemu')}: "),
+        ("busybox", "busybox-static", ""),
+        ("cpio", "cpio", ""),
     ):
         if not host.which(program):
-            raise InputError(f"{host.name} has no program `{program}`: apt-get install {package}")
+            raise InputError(
+                f"{where}{host.name} has no program `{program}`: apt-get install {package}"
+            )
     if not host.is_root():
         raise InputError(
             f"{NAME} on {host.name} needs root: for hugepages, DPDK's physical addresses and "

@@ -12,7 +12,6 @@ from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.apps.kvm import Accelerator
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.local import LocalHost
-from tests.hosts.machine import machine
 
 IMAGE = GuestImage("/boot/vmlinuz-6.1.0", "/cache/guest.cpio.gz", "6.1.0")
 
@@ -108,9 +107,7 @@ def test_a_qemu_that_gives_up_is_asked_again(
     assert choose(kvm_host).name == "kvm"
 
 
-def test_what_was_found_holds_for_one_boot_qemu_and_kernel(
-    kvm_host: KvmHost, qemu: Qemu
-) -> None:
+def test_what_was_found_holds_for_one_boot_qemu_and_kernel(kvm_host: KvmHost, qemu: Qemu) -> None:
     qemu.does(HANGS)
     assert choose(kvm_host) == HUNG
     qemu.does(WORKS)
@@ -145,7 +142,9 @@ def test_without_the_device_nothing_is_tried(kvm_host: KvmHost, qemu: Qemu) -> N
 
 def test_kvm_that_the_lab_demands_must_work(kvm_host: KvmHost, qemu: Qemu) -> None:
     qemu.does(REFUSES)
-    with pytest.raises(HostError, match="guest.accelerator is kvm, but .*Permission denied; `auto`"):
+    with pytest.raises(
+        HostError, match=r"guest.accelerator is kvm, but .*Permission denied; `auto`"
+    ):
         choose(kvm_host, "kvm")
 
 
@@ -153,15 +152,3 @@ def test_tcg_that_the_lab_demands_is_taken_unasked(kvm_host: KvmHost, qemu: Qemu
     qemu.does(WORKS)
     assert choose(kvm_host, "tcg") == Accelerator("tcg", "the lab asks for it")
     assert qemu.booted == 0
-
-
-def test_two_runs_may_write_the_cache(kvm_host: KvmHost, qemu: Qemu, tmp_path: Path) -> None:
-    qemu.does(WORKS)
-    assert choose(kvm_host).name == "kvm"
-    with machine(tmp_path) as second:
-        assert second.scratch != kvm_host.scratch
-        second.cache = kvm_host.cache
-        second.environment["PATH"] = kvm_host.environment["PATH"]
-        if second.exists("/dev/kvm"):
-            assert choose(second).name == "kvm"
-    assert json.loads((Path(kvm_host.cache) / "kvm.json").read_text())

@@ -213,7 +213,7 @@ def test_a_refused_command_is_told_in_its_words(real: Testpmd, command: str, wor
 def test_one_that_is_killed_is_told_at_once(real: Testpmd, host: LocalHost) -> None:
     assert isinstance(real.terminal, LocalProcess)
     os.kill(real.terminal.pid, signal.SIGKILL)
-    with pytest.raises(DutError, match="host testpmd (ended before|no longer takes input)"):
+    with pytest.raises(DutError, match=r"host testpmd (ended before|no longer takes input)"):
         real.counters()
 
 

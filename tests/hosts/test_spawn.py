@@ -38,6 +38,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local, "GRACE_S", 0.1)
+    monkeypatch.setattr(local, "TAKE_S", 0.1)
 
 
 def test_text_is_read_up_to_a_pattern_and_not_again(host: LocalHost) -> None:
@@ -47,6 +48,15 @@ def test_text_is_read_up_to_a_pattern_and_not_again(host: LocalHost) -> None:
         assert program.read_until(number, timeout_s=DEADLINE_S, what="a number") == "\na 2"
         program.write("a 3\n")
         assert program.read_until(number, timeout_s=DEADLINE_S, what="a number") == "\na 3"
+
+
+def test_more_than_a_pipe_holds_is_written(host: LocalHost) -> None:
+    with start(host, "echo ready; wc -c") as program:
+        program.write("x" * 1_000_000 + "\n")
+        assert program._popen.stdin is not None
+        program._popen.stdin.close()
+        text = program.read_until(re.compile(r"\d+\n"), timeout_s=DEADLINE_S, what="count")
+        assert text == "1000001\n"
 
 
 def test_carriage_returns_and_split_characters(host: LocalHost) -> None:

@@ -59,7 +59,7 @@ def broken(*hops: Hop) -> str:
     assert not books.balanced([good, path])
     lines = str(error.value).splitlines()
     assert len(lines) == 2 + len(good) + len(path)
-    (marked,) = [line for line in lines if line.startswith(">>")]
+    (marked,) = [line for line in lines if line.lstrip().startswith(">>")]
     return marked
 
 

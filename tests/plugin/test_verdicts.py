@@ -100,7 +100,7 @@ def test_a_fault_is_an_error_and_the_next_test_is_spared(
     """In the middle of a test: told in its own words, and the next gets a fresh topology."""
     session.write("conftest.py", FAULTS.replace("{}", fault))
     session.write("test_mine.py", TWO_TESTS)
-    result = session("--quick", "--dut", "sim")
+    result = session("--quick", "--dut", "sim", "--search", "binary")
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*ERROR at *test_rate?64?*", message, f"ERROR  {CASE} *"])
@@ -115,7 +115,7 @@ def test_a_fault_is_an_error_and_the_next_test_is_spared(
 def test_a_topology_that_does_not_come_up(session: Session) -> None:
     session.write("conftest.py", FAULTS.replace("{}", "dies_after_s=0"))
     session.write("test_mine.py", TWO_TESTS)
-    result = session("--quick", "--dut", "sim")
+    result = session("--quick", "--dut", "sim", "--search=binary")
     result.assert_outcomes(errors=1, passed=1)
     result.stdout.fnmatch_lines(["*ERROR at setup of test_rate?64?*", "guest forwarder ended *"])
     result.stdout.no_fnmatch_line("*Traceback*")
@@ -129,7 +129,7 @@ def test_ctrl_c_leaves_the_case_incomplete(session: Session) -> None:
         "    raise KeyboardInterrupt\n"
         "def test_third(pvp):\n    pass\n",
     )
-    result = session("--quick", "--dut", "sim")
+    result = session("--quick", "--dut", "sim", "--search=binary")
     assert result.ret == pytest.ExitCode.INTERRUPTED
     result.stdout.fnmatch_lines(
         ["INCOMPLETE: the run ended before its last case.", "INCOMPLETE  pvp:frame_bytes=128 *"]
@@ -147,7 +147,7 @@ def test_a_failed_assertion_of_the_user_is_a_failure(session: Session) -> None:
         "def test_mine(pvp, measure):\n"
         "    assert not measure.throughput(pvp, frame_bytes=64).case.measurements\n",
     )
-    result = session("--quick", "--dut", "sim")
+    result = session("--quick", "--dut", "sim", "--search=binary")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["test_mine.py:2: AssertionError"])
     assert json.loads((session.runs[0] / "results.json").read_text())["finished"]

@@ -63,7 +63,7 @@ def certified(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Certified]:
     """A quick run on this machine, and one more that begins while it measures."""
     directory = tmp_path_factory.mktemp("certified")
     machine = Machine()
-    sessions = [Session(directory / "first", *SHORT)]
+    sessions = [Session(directory / "first", "--quick", "--precision", "0.1")]
     try:
         sessions[0].wait_for_trials(1)
         sessions.append(Session(directory / "second", *SHORT))

@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.transcript import Transcript
+from pytest_vswitch.hosts.undo import Change
 from tests.system.conftest import Start
 from tests.system.machine import Machine, process
 from tests.system.session import ENDLESS, SHORT, vswitch
@@ -52,6 +55,15 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", "--lazy", str(directory)], check=True)
 
 
+def fill(directory: Path) -> Path:
+    """A file that takes all the room of its file system."""
+    other = directory / "other"
+    with contextlib.suppress(OSError), other.open("wb", buffering=0) as file:
+        while file.write(bytes(4096)):
+            pass
+    return other
+
+
 def test_a_full_disk(start: Start, machine: Machine, small_disk: Path) -> None:
     """Steps: reports on a small disk, which something else fills during a search.
 
@@ -61,10 +73,7 @@ def test_a_full_disk(start: Start, machine: Machine, small_disk: Path) -> None:
     session = start("full", *ENDLESS, reports=small_disk / "reports")
     session.wait_for_trials(2)
     before = session.trials
-    other = small_disk / "other"
-    with contextlib.suppress(OSError), other.open("wb", buffering=0) as file:
-        while file.write(bytes(4096)):
-            pass
+    other = fill(small_disk)
     assert session.end(60) == 1, session.output
     assert machine.traces(session.run) == []
 
@@ -78,6 +87,26 @@ def test_a_full_disk(start: Start, machine: Machine, small_disk: Path) -> None:
     vswitch("report", session.run, "--reports", str(session.reports))
     (case,) = session.record["cases"]
     assert case["measurements"][0]["trials"] == session.trials
+
+
+def test_a_full_disk_does_not_keep_a_host_from_being_put_in_order(small_disk: Path) -> None:
+    """Steps: a change to a host while its transcript cannot be written; then make room.
+
+    Verify: it is made and undone; the transcript says how much of it is lost.
+    """
+    change = small_disk.parent / "change"
+    transcript = Transcript(small_disk)
+    with LocalHost(f"full-{os.getpid()}", transcript, small_disk.parent / "state") as host:
+        other = fill(small_disk)
+        with host.changing(Change("made", str(change))):
+            host.write_text(str(change), "x" * 5000)
+            host.run(["true"])
+        assert not change.exists()
+        other.unlink()
+        host.run(["echo", "room again"])
+    told = (small_disk / "transcript.log").read_text()
+    assert told.startswith("--- lost, as they could not be written: 2 entries\n")
+    assert "room again" in told
 
 
 def test_a_guest_larger_than_the_machine(start: Start, tmp_path: Path, machine: Machine) -> None:

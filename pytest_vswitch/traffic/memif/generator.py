@@ -12,7 +12,7 @@ from typing import Any, Protocol
 
 import pytest_vswitch
 from pytest_vswitch import errors
-from pytest_vswitch.errors import DutError, HostError, VswitchError
+from pytest_vswitch.errors import DeadlineError, DutError, HostError, VswitchError
 from pytest_vswitch.hosts.host import Host, Process
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.topology import MemifPort
@@ -207,12 +207,12 @@ class MemifGenerator:
         while True:
             try:
                 text = self._process.read_until(_EVENT, timeout_s=timeout_s, what=wanted)
+            except DeadlineError:
+                raise _Silent(
+                    f"memif generator: no {wanted!r} within {timeout_s:g} s; "
+                    f"its last output:\n{self._process.tail()}"
+                ) from None
             except DutError:
-                if self._process.status() is None:
-                    raise _Silent(
-                        f"memif generator: no {wanted!r} within {timeout_s:g} s; "
-                        f"its last output:\n{self._process.tail()}"
-                    ) from None
                 raise self._died() from None
             event = _parse(text)
             if event["event"] == wanted:
@@ -229,8 +229,10 @@ class MemifGenerator:
         process = self._process
         assert process is not None
         self._running = False
+        status = process.status()  # None while the kernel still ends it
+        known = f" (exit status {status})" if status is not None else ""
         return HostError(
-            f"the memif generator died on {self._host.name} (exit status {process.status()}); "
+            f"the memif generator died on {self._host.name}{known}; "
             f"its last output:\n{process.tail()}"
         )
 
