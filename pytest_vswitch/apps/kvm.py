@@ -81,5 +81,7 @@ def _probe(host: Host, image: GuestImage, qemu: str) -> tuple[Accelerator, bool]
     if "vswitch-probe-ok" in tried.output:
         return Accelerator("kvm", ""), True
     said = tried.output.strip().splitlines()[-1:] or ["nothing"]
-    ended = f"a guest on /dev/kvm ended with status {tried.status}: {said[0]}"
-    return Accelerator("tcg", ended), False
+    if tried.status < 0:
+        return Accelerator("tcg", f"QEMU crashes with a guest on /dev/kvm: {said[0]}"), True
+    # A refusal, e.g. for want of a permission, may be mended before the next run.
+    return Accelerator("tcg", f"QEMU refuses a guest on /dev/kvm: {said[0]}"), False

@@ -238,7 +238,13 @@ class Guest:
         if time.monotonic() - self._checked < 1:
             return
         self._checked = time.monotonic()
-        status = self.qmp.execute("query-status")["status"]
+        try:
+            status = self.qmp.execute("query-status")["status"]
+        except DutError as error:
+            raise DutError(
+                f"{error}; QEMU's last output:\n    {self.process.tail() or '(none)'}\n"
+                f"  guest console:\n{self.kernel_log()}"
+            ) from None
         if status != "running":
             raise DutError(f"the guest is frozen: QEMU says `{status}`{self.testpmd.quote()}")
 

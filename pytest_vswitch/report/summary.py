@@ -47,7 +47,8 @@ def render(record: Record, directory: RunDirectory | None = None) -> str:
     if not record.cases:
         lines += ["", "nothing was measured"]
     if directory is not None:
-        lines += ["", f"report   {directory.report}", f"results  {directory.results}"]
+        files = {"report  ": directory.report, "results ": directory.results}
+        lines += ["", *(f"{what} {path}" for what, path in files.items() if path.exists())]
     return "\n".join(lines) + "\n"
 
 

@@ -8,6 +8,7 @@ import re
 import signal
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,7 @@ class Session:
         """`results.json`."""
         return dict(json.loads((self.directory / "results.json").read_text()))
 
-    def wait(self, fact: Any, what: str, timeout_s: float = 120.0) -> None:
+    def wait(self, fact: Callable[[], object], what: str, timeout_s: float = 120.0) -> None:
         """Wait for a fact that can only come true while it runs."""
         wait_until(lambda: fact() or self.process.poll() is not None, what, timeout_s)
         assert fact(), f"it ended with status {self.process.poll()} before {what}:\n{self.output}"

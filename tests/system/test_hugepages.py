@@ -20,6 +20,7 @@ LAB = "dut: {{host: local, hugepages: {pages}}}\nports: [{{kind: memif}}, {{kind
         ("none", False, "no hugepages (the lab asks for none)"),
         ("2M", True, "2048 kB hugepages ("),
     ],
+    ids=["none", "2M"],
 )
 def test_hugepages(
     start: Start, tmp_path: Path, machine: Machine, pages: str, allocated: bool, memory: str

@@ -11,7 +11,11 @@ from tests.system.machine import Machine
 from tests.system.session import ENDLESS
 
 
-@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 2), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "status"),
+    [(signal.SIGINT, 2), (signal.SIGTERM, 143)],
+    ids=["Ctrl-C", "SIGTERM"],
+)
 def test_an_interrupted_search(
     start: Start, machine: Machine, number: signal.Signals, status: int
 ) -> None:
