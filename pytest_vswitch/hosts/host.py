@@ -49,8 +49,8 @@ class Process(Protocol):
         when `what` (the fact that is waited for) did not appear within `timeout_s`.
         """
 
-    def status(self) -> int | None:
-        """Exit status, or None while it runs."""
+    def status(self, *, within_s: float = 0.0) -> int | None:
+        """Exit status, or None while it runs; its end is waited for up to `within_s`."""
 
     def tail(self, lines: int = 15) -> str:
         """Its last output, for error messages."""

@@ -69,8 +69,14 @@ class LocalProcess:
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
         return self.console.read_until(pattern, timeout_s=timeout_s, what=what)
 
-    def status(self) -> int | None:
+    def status(self, *, within_s: float = 0.0) -> int | None:
         if self._popen.returncode is None:
+            if within_s:
+                handle = os.pidfd_open(self.pid)
+                try:
+                    select.select([handle], [], [], within_s)
+                finally:
+                    os.close(handle)
             # Not reaped before `stop`, so that its group keeps its number until then.
             ended = os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)
             if ended is None:
@@ -115,11 +121,7 @@ class LocalProcess:
                 self._write(self._stop_with.encode())
         else:
             os.kill(self.pid, signal.SIGTERM)
-        handle = os.pidfd_open(self.pid)
-        try:
-            select.select([handle], [], [], GRACE_S)
-        finally:
-            os.close(handle)
+        self.status(within_s=GRACE_S)
 
     def _read(self) -> bytes:
         assert self._popen.stdout is not None

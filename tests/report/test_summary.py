@@ -14,11 +14,16 @@ from pytest_vswitch.results.verdict import check, verdict
 from tests.records import FACTS, case, measurement, not_found, record
 
 
-def test_the_certificate_of_one_case() -> None:
+def test_the_certificate_of_one_case(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    directory = RunDirectory(Path("reports/1"))
+    directory.path.mkdir(parents=True)
+    directory.report.touch()
+    directory.results.touch()
     whole = case()
     checks = check({"ndr_pps": 50e3}, whole.measurements, whole.line_rate_pps)
     run = record(replace(whole, checks=checks, verdict=verdict(checks)))
-    assert render(run, RunDirectory(Path("reports/1"))) == (
+    assert render(run, directory) == (
         """\
 run 20261121-024500-1234, lab local, host bench-7
 
@@ -98,3 +103,7 @@ def test_reading_the_schema_imports_no_library() -> None:
         "sys.exit(bool({'pydantic', 'jinja2'} & set(sys.modules)))"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_files_that_could_not_be_written_are_not_named(tmp_path: Path) -> None:
+    assert "report.html" not in render(record(case()), RunDirectory(tmp_path))

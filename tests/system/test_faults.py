@@ -94,7 +94,7 @@ FAULTS = [
     Fault(
         "generator killed",
         kill("memif.worker"),
-        r"the memif generator died on local \(exit status -9\); its last output:\n.*counts",
+        r"the memif generator on local died \(exit status -9\); its last output:\n.*counts",
     ),
 ]
 

@@ -129,7 +129,7 @@ def test_worker_dies(attached: MemifGenerator) -> None:
     process = attached._process
     assert process is not None
     os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(HostError, match="the memif generator died on local"):
+    with pytest.raises(HostError, match=r"the memif generator on local died \(exit status -9\)"):
         attached.poll(60.0)
     with pytest.raises(HostError, match="died"):
         run_trial(attached, SLOW)

@@ -26,6 +26,8 @@ _EVENT = re.compile(r'^\{"event": .*\}\r?\n', re.MULTILINE)
 _START_S = 30.0
 _REPLY_S = 15.0
 """Beyond the time that a command itself may take."""
+_DYING_S = 1.0
+"""A program's pipes close before it has ended: the kernel frees its memory between."""
 
 
 def attach(lab: Lab, host: Host, topology: MemifTopology) -> MemifGenerator:
@@ -229,11 +231,10 @@ class MemifGenerator:
         process = self._process
         assert process is not None
         self._running = False
-        status = process.status()  # None while the kernel still ends it
-        known = f" (exit status {status})" if status is not None else ""
+        status = process.status(within_s=_DYING_S)
+        how = "does not read its commands" if status is None else f"died (exit status {status})"
         return HostError(
-            f"the memif generator died on {self._host.name}{known}; "
-            f"its last output:\n{process.tail()}"
+            f"the memif generator on {self._host.name} {how}; its last output:\n{process.tail()}"
         )
 
 
