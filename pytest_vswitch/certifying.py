@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import math
-import os
 import signal
 from collections.abc import Generator, Sequence
-from contextlib import nullcontext
-from dataclasses import replace
 from datetime import datetime, timezone
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_vswitch import __version__, fixtures, registry
+from pytest_vswitch import __version__, fixtures, options, registry
 from pytest_vswitch.errors import InputError, VswitchError
 from pytest_vswitch.lab import loader
-from pytest_vswitch.lab.schema import shown
-from pytest_vswitch.measure.goals import Goal
-from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
 from pytest_vswitch.measure.runner import Progress
 from pytest_vswitch.plugin import refuse
 from pytest_vswitch.report import html, progress, summary
 from pytest_vswitch.results import record, run_directory
-from pytest_vswitch.results.certification import Certification, Plan, Wired
+from pytest_vswitch.results.certification import Certification, Wired
 from pytest_vswitch.results.findings import finding
 from pytest_vswitch.results.journal import Journal, RunEnded
 from pytest_vswitch.results.run import Run, preflight
-
-FRAME_BYTES = (64, 128, 256, 512, 1024, 1280, 1518)
-"""RFC 2544 section 9.1."""
+from pytest_vswitch.terminal import ProgressLine
 
 _CALL = pytest.StashKey[pytest.CallInfo[None]]()
 _CASES = pytest.StashKey[list[Certification]]()
@@ -42,21 +32,21 @@ class Certifying:
     def __init__(self, config: pytest.Config) -> None:
         """Raises InputError for a wrong option or lab file; nothing is started."""
         self._config = config
-        self.frame_sizes = _frame_sizes(config)
-        self._plan = _plan(config)
+        self.frame_sizes = options.frame_sizes(config)
+        self._plan = options.plan(config)
         self.lab = loader.load(config.getoption("dut"), loader.search_path(config.rootpath))
         # Under xdist, the controller names the run and one worker makes it.
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
-        self._reports = _reports(config)
-        self._line = 0
+        self._reports = options.reports(config)
+        self._progress = ProgressLine(config, shown=not self._is_worker)
         self._ended: record.Record | None = None
         self._topologies = registry.Registered(registry.TOPOLOGIES).names()
         plugin = fixtures.plugin(self, self._topologies)
         config.pluginmanager.register(plugin, "vswitch-fixtures")
         # A termination is a Ctrl-C: fixtures end, the host is put in order.
-        signal.signal(signal.SIGTERM, _terminated)
+        self._before = signal.signal(signal.SIGTERM, _terminated)
 
     # --- collection ---
 
@@ -110,7 +100,7 @@ class Certifying:
         except VswitchError as error:  # e.g. another run has begun since the preflight
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
         for told in run.cleaned:
-            self._write_line(told)
+            self._progress.write(told)
         return run
 
     def begin_case(self, run: Run, wired: Wired, parameters: dict[str, Any]) -> Certification:
@@ -119,7 +109,7 @@ class Certifying:
         }
 
         def tell(now: Progress) -> None:
-            self._progress(case.case.id, now)
+            self._progress.tell(progress.line(case.case.id, now), ended=now.loss_ratio is not None)
 
         case = Certification(
             wired,
@@ -135,7 +125,7 @@ class Certifying:
     def end_cases(self, run: Run, node: pytest.Item, cases: Sequence[Certification]) -> None:
         """Give each case its verdict from what became of the test."""
         node.stash[_CASES] = list(cases)
-        self._write_line("")
+        self._progress.wipe()
         call = node.stash.get(_CALL, None)
         if call is None:
             return  # interrupted: the cases stay incomplete
@@ -179,7 +169,7 @@ class Certifying:
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logreport(self) -> None:
         """Progress ends before the terminal writes what became of the test."""
-        self._write_line("")
+        self._progress.wipe()
 
     def pytest_report_teststatus(self, report: pytest.TestReport) -> tuple[str, str, str] | None:
         """A fault is an error, not a failure, also in the middle of a test."""
@@ -188,6 +178,9 @@ class Certifying:
         return None
 
     # --- the end ---
+
+    def pytest_unconfigure(self) -> None:
+        signal.signal(signal.SIGTERM, self._before)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -204,11 +197,10 @@ class Certifying:
             directory.write(self._ended)
             html.write(self._ended, directory.report)
         except VswitchError as error:
-            self._write_line(f"no report: {error}")
-        terminal = self._terminal()
-        if terminal and exitstatus > pytest.ExitCode.NO_TESTS_COLLECTED:
+            self._progress.write(f"no report: {error}")
+        if self._progress.terminal and exitstatus > pytest.ExitCode.NO_TESTS_COLLECTED:
             # After a status that is not one of its own, pytest shows no summary.
-            self.pytest_terminal_summary(terminal)
+            self.pytest_terminal_summary(self._progress.terminal)
 
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._ended is None:
@@ -220,108 +212,6 @@ class Certifying:
             colour = colours.get(text.split(" ")[0])
             terminalreporter.line(text, **({colour: True, "bold": True} if colour else {}))
 
-    # --- progress ---
-
-    def _progress(self, case: str, now: Progress) -> None:
-        terminal = self._terminal()
-        if terminal is None:
-            return
-        text = progress.line(case, now)
-        if not terminal.isatty:
-            if now.loss_ratio is not None and terminal.verbosity >= 0:
-                self._write_line(text)
-            return
-        with self._shown():
-            if not self._line:
-                _begin_line(terminal)
-            text = text[: terminal._tw.fullwidth - 1]
-            _overwrite(terminal, f"\r{text:<{self._line}}")
-            self._line = len(text)
-
-    def _write_line(self, text: str) -> None:
-        """A line of its own; an unfinished progress line is wiped first."""
-        terminal = self._terminal()
-        if terminal is None:
-            return
-        with self._shown():
-            if self._line:
-                _overwrite(terminal, f"\r{'':<{self._line}}\r")
-                self._line = 0
-            if text:
-                _begin_line(terminal)
-                terminal.line(text)
-                terminal.flush()
-
-    def _terminal(self) -> pytest.TerminalReporter | None:
-        plugin = self._config.pluginmanager.get_plugin("terminalreporter")
-        return None if self._is_worker else plugin
-
-    def _shown(self) -> Any:
-        """While pytest captures a test's output, this lets ours through."""
-        capture = self._config.pluginmanager.get_plugin("capturemanager")
-        return capture.global_and_fixture_disabled() if capture else nullcontext()
-
-
-def _begin_line(terminal: pytest.TerminalReporter) -> None:
-    """End pytest's line, if it is in one; it will repeat what it needs of it."""
-    if terminal._tw.width_of_current_line:
-        terminal.line("")
-    terminal.currentfspath = None
-
-
-def _overwrite(terminal: pytest.TerminalReporter, text: str) -> None:
-    """Write what will be overwritten: pytest shall not count it into the width of its line."""
-    terminal._tw._file.write(text)
-    terminal.flush()
-
 
 def _terminated(number: int, frame: object) -> None:
     raise pytest.exit.Exception("terminated", returncode=128 + number)
-
-
-def _reports(config: pytest.Config) -> Path:
-    """Where runs are kept; there, or in what is there of its parents, one can write."""
-    given = config.getoption("reports")
-    path = Path(config.invocation_params.dir, given).absolute()
-    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
-    if not there.is_dir():
-        raise InputError(f"--reports {given}: {shown(there)} is not a directory")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise InputError(f"--reports {given}: you may not write in {shown(there)}")
-    return path
-
-
-def _frame_sizes(config: pytest.Config) -> tuple[int, ...]:
-    given = config.getoption("frame_size")
-    if not given:
-        return FRAME_BYTES[:1] if config.getoption("quick") else FRAME_BYTES
-    sizes: list[int] = []
-    for word in ",".join(given).split(","):
-        try:
-            size = int(word)
-        except ValueError:
-            raise InputError(f"--frame-size {word!r}: give bytes, e.g. 64 or 64,512,1518") from None
-        if not FRAME_BYTES[0] <= size <= FRAME_BYTES[-1]:
-            raise InputError(
-                f"--frame-size {size}: must lie between {FRAME_BYTES[0]} (Ethernet's least) and "
-                f"{FRAME_BYTES[-1]} bytes (MTU 1500), FCS included"
-            )
-        if size not in sizes:
-            sizes.append(size)
-    return tuple(sizes)
-
-
-def _plan(config: pytest.Config) -> Plan:
-    options = QUICK if config.getoption("quick") else SearchOptions()
-    options = replace(options, search=config.getoption("search"))
-    if (duration := config.getoption("trial_duration")) is not None:
-        if duration == math.inf:
-            raise InputError("--trial-duration inf: no trial would ever end; give seconds, e.g. 5")
-        options = replace(options, trial_duration_s=duration)
-    if (precision := config.getoption("precision")) is not None:
-        options = replace(options, precision=precision)
-    if (ratio := config.getoption("loss_ratio")) is not None:
-        options = replace(options, goals=(NDR, Goal("PDR", ratio)))
-    if (repeats := config.getoption("repeat")) < 1:
-        raise InputError(f"--repeat {repeats}: must be at least 1")
-    return Plan(options, repeats)

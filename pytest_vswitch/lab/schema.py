@@ -41,6 +41,12 @@ def _matching(pattern: str, hint: str) -> AfterValidator:
     return AfterValidator(check)
 
 
+def _power_of_two(number: int) -> int:
+    if number & (number - 1):
+        raise _wrong(f"must be a power of two, e.g. {1 << (number.bit_length() - 1)}")
+    return number
+
+
 def _lcores(value: object) -> object:
     if value == "auto":
         return value
@@ -161,6 +167,8 @@ class Generator(_Section):
     """`memif` for memif ports, `sim` for simulated ones; default: as the DUT needs."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """CPU that the generator is pinned to; default: chosen apart from the DUT's lcores."""
+    ring_size: Annotated[int, Field(ge=64, le=16384), AfterValidator(_power_of_two)] = 1024
+    """Frames that a memif port queues in each direction, like a NIC's descriptors."""
 
 
 class SimModel(_Section):

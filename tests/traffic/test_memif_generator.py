@@ -36,7 +36,9 @@ def test_trials_and_exchanges(attached: MemifGenerator) -> None:
     """One connection serves exchanges and trials of all frame sizes, in any order."""
     generator: Generator = attached
     assert not generator.simulated
-    assert re.match(r"pytest-vswitch memif \S+ on a shared CPU, numpy \d", generator.description)
+    assert re.match(
+        r"pytest-vswitch memif \S+ on a shared CPU, ring 1024, numpy \d", generator.description
+    )
     assert [peer.split()[0] for peer in attached.peers] == ["DPDK", "DPDK"]
 
     frame = bytes(range(100))

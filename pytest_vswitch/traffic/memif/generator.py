@@ -19,9 +19,6 @@ from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer
 
-RING_SIZE = 1024
-"""Frames that a port holds in each direction, as many as DPDK's memif by default."""
-
 _EVENT = re.compile(r'^\{"event": .*\}\r?\n', re.MULTILINE)
 _START_S = 30.0
 _REPLY_S = 15.0
@@ -33,7 +30,14 @@ _DYING_S = 1.0
 def attach(lab: Lab, host: Host, topology: MemifTopology) -> MemifGenerator:
     """The generator of a lab for a topology with memif ports, on the CPU left for it."""
     cpu = topology.generator_cpu if lab.generator.cpu is None else lab.generator.cpu
-    return MemifGenerator(host, topology.ports, topology.transform, topology.peer, cpu=cpu)
+    return MemifGenerator(
+        host,
+        topology.ports,
+        topology.transform,
+        topology.peer,
+        cpu=cpu,
+        ring_size=lab.generator.ring_size,
+    )
 
 
 class MemifTopology(Protocol):
@@ -58,6 +62,7 @@ class MemifGenerator:
     `transform` and `peer` are the topology's. Without `cpu`, the worker shares the
     machine: at low rates it sleeps up to 100 µs between ticks, by which latencies above
     30 µs may seem too long. With `cpu`, it polls on that core, which should be its own.
+    `ring_size` is in frames per port and direction, as in DPDK's memif 1024 by default.
 
     Leave it attached as long as the DUT forwards: DPDK (22.11) may crash when a memif
     peer disconnects while an lcore polls its rings.
@@ -76,12 +81,14 @@ class MemifGenerator:
         peer: Callable[[int], int],
         *,
         cpu: int | None = None,
+        ring_size: int = 1024,
     ) -> None:
         self._host = host
         self._sockets = [port.socket for port in ports]
         self._transform = transform
         self._peer = peer
         self._cpu = cpu
+        self._ring_size = ring_size
         self._process: Process | None = None
         self._running = False
         self._numpy = ""
@@ -92,14 +99,15 @@ class MemifGenerator:
     def description(self) -> str:
         where = f"CPU {self._cpu}" if self._cpu is not None else "a shared CPU"
         numpy = f", numpy {self._numpy}" if self._numpy else ""
-        return f"pytest-vswitch memif {pytest_vswitch.__version__} on {where}{numpy}"
+        version = pytest_vswitch.__version__
+        return f"pytest-vswitch memif {version} on {where}, ring {self._ring_size}{numpy}"
 
     def __enter__(self) -> MemifGenerator:
         self._process = self._spawn()
         self._process.__enter__()
         try:
             ports = [{"socket": path, "id": 0, "secret": ""} for path in self._sockets]
-            self._command(do="connect", ports=ports, ring=RING_SIZE)
+            self._command(do="connect", ports=ports, ring=self._ring_size)
             connected = self._event(_START_S, "connected")
         except BaseException:
             self.__exit__(*sys.exc_info())

@@ -17,6 +17,7 @@ Every frame received is one of:
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from time import monotonic_ns
 
@@ -68,6 +69,8 @@ class Stream:
         self._next = 0  # one more than the highest sequence number received
         # When each frame under way was sent; negative once it has come back.
         self._ledger: Words = np.zeros(_LEDGER, np.int64)
+        # The same by batch, for frames that come back in order: (next batch's first, time).
+        self._batches: deque[tuple[int, int]] = deque()
 
         self._tx = tx.tx
         pad, word = _place(stamps[0])
@@ -145,6 +148,8 @@ class Stream:
             self.accepted += step
             slot = end & (self._tx.size - 1)
             left -= step
+        if self._timed:
+            self._batches.append((self.accepted, now_ns))
         self._tx.give(count)
 
     @property
@@ -206,7 +211,7 @@ class Stream:
         if np.count_nonzero(equal) != equal.size:
             return 0
         if self._timed:
-            self._time(now_ns, sent)
+            self._time_run(now_ns, first, first + count)
         np.negative(sent, out=sent)
         self._next = first + count
         self.received += count
@@ -276,6 +281,18 @@ class Stream:
         if self._timed:
             self._time(now_ns, np.sort(sent))
         self._ledger[entries] = -sent
+
+    def _time_run(self, now_ns: int, first: int, end: int) -> None:
+        """Note the delays of frames `first` to before `end`, seen now, none later seen before."""
+        batches = self._batches
+        while first < end:
+            behind, sent_ns = batches[0]
+            if behind > first:
+                stop = min(behind, end)
+                self._histogram.add(now_ns - sent_ns, stop - first)
+                first = stop
+            if behind <= first:
+                batches.popleft()
 
     def _time(self, now_ns: int, sent: Words) -> None:
         """Note the delays of frames seen now; those sent together lie together."""

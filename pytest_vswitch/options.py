@@ -1,0 +1,69 @@
+"""The plugin's command line options, checked; each raises InputError for a wrong value."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.lab.schema import shown
+from pytest_vswitch.measure.goals import Goal
+from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
+from pytest_vswitch.results.certification import Plan
+
+FRAME_BYTES = (64, 128, 256, 512, 1024, 1280, 1518)
+"""RFC 2544 section 9.1."""
+
+
+def reports(config: pytest.Config) -> Path:
+    """Where runs are kept; there, or in what is there of its parents, one can write."""
+    given = config.getoption("reports")
+    path = Path(config.invocation_params.dir, given).absolute()
+    there = next(parent for parent in (path, *path.parents) if os.path.lexists(parent))
+    if not there.is_dir():
+        raise InputError(f"--reports {given}: {shown(there)} is not a directory")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise InputError(f"--reports {given}: you may not write in {shown(there)}")
+    return path
+
+
+def frame_sizes(config: pytest.Config) -> tuple[int, ...]:
+    """With FCS [bytes], each once, in the order given."""
+    given = config.getoption("frame_size")
+    if not given:
+        return FRAME_BYTES[:1] if config.getoption("quick") else FRAME_BYTES
+    sizes: list[int] = []
+    for word in ",".join(given).split(","):
+        try:
+            size = int(word)
+        except ValueError:
+            raise InputError(f"--frame-size {word!r}: give bytes, e.g. 64 or 64,512,1518") from None
+        if not FRAME_BYTES[0] <= size <= FRAME_BYTES[-1]:
+            raise InputError(
+                f"--frame-size {size}: must lie between {FRAME_BYTES[0]} (Ethernet's least) and "
+                f"{FRAME_BYTES[-1]} bytes (MTU 1500), FCS included"
+            )
+        if size not in sizes:
+            sizes.append(size)
+    return tuple(sizes)
+
+
+def plan(config: pytest.Config) -> Plan:
+    """What each case is measured with."""
+    search = QUICK if config.getoption("quick") else SearchOptions()
+    search = replace(search, search=config.getoption("search"))
+    if (duration := config.getoption("trial_duration")) is not None:
+        if duration == math.inf:
+            raise InputError("--trial-duration inf: no trial would ever end; give seconds, e.g. 5")
+        search = replace(search, trial_duration_s=duration)
+    if (precision := config.getoption("precision")) is not None:
+        search = replace(search, precision=precision)
+    if (ratio := config.getoption("loss_ratio")) is not None:
+        search = replace(search, goals=(NDR, Goal("PDR", ratio)))
+    if (repeats := config.getoption("repeat")) < 1:
+        raise InputError(f"--repeat {repeats}: must be at least 1")
+    return Plan(search, repeats)
