@@ -43,6 +43,8 @@ class GuestImage:
     initramfs: str
     release: str
     """Kernel release, e.g. `6.1.0-56-cloud-amd64`."""
+    testpmd: str
+    """Path of testpmd in the guest."""
 
 
 def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
@@ -73,7 +75,8 @@ def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
         _build(host, initramfs, files, drivers, modules, init)
         by_age = host.run(["ls", "-t", "--", *host.glob(f"{host.cache}/guest-*")]).output
         host.run(["rm", "-f", "--", *by_age.splitlines()[_KEPT:]])
-    return GuestImage(vmlinuz, initramfs, release)
+    in_guest = host.run(["realpath", "--", host.which(testpmd) or testpmd]).output.strip()
+    return GuestImage(vmlinuz, initramfs, release, in_guest)
 
 
 def find_kernel(host: Host, kernel: str) -> str:

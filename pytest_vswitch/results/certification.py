@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
@@ -112,9 +113,11 @@ class Certification:
         search = self._plan.search
         for repeat in range(1, self._plan.repeats + 1):
             self._journal.append(MeasurementBegun(self.case.id, repeat, search.search))
+            began = time.monotonic()
             found = find_throughput(runner, search)
-            self._journal.append(MeasurementEnded(self.case.id, repeat, found.results))
-            measurement = Measurement(repeat, search.search, found.results, found.trials)
+            elapsed_s = time.monotonic() - began
+            self._journal.append(MeasurementEnded(self.case.id, repeat, found.results, elapsed_s))
+            measurement = Measurement(repeat, search.search, found.results, found.trials, elapsed_s)
             self.case = replace(self.case, measurements=(*self.case.measurements, measurement))
 
     def check(self) -> list[str]:

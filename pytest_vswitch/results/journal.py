@@ -77,6 +77,7 @@ class MeasurementEnded:
     case_id: str
     repeat: int
     results: tuple[GoalResult, ...]
+    elapsed_s: float | None = None
     event: Literal["measurement ended"] = "measurement ended"
 
 
@@ -293,9 +294,11 @@ def _build(events: Sequence[Event]) -> Record:
             case TrialEnded(case_id, repeat, trial):
                 position = newest[case_id]
                 cases[position] = _extend(cases[position], repeat, trials=(trial,))
-            case MeasurementEnded(case_id, repeat, results):
+            case MeasurementEnded(case_id, repeat, results, elapsed_s):
                 position = newest[case_id]
-                cases[position] = _extend(cases[position], repeat, results=results)
+                cases[position] = _extend(
+                    cases[position], repeat, results=results, elapsed_s=elapsed_s
+                )
             case CaseEnded(case_id, verdict, checks, error, template):
                 position = newest[case_id]
                 cases[position] = replace(
@@ -315,7 +318,11 @@ def _begin(case: Case, repeat: int, search: str) -> Case:
 
 
 def _extend(
-    case: Case, repeat: int, trials: tuple[Trial, ...] = (), results: tuple[GoalResult, ...] = ()
+    case: Case,
+    repeat: int,
+    trials: tuple[Trial, ...] = (),
+    results: tuple[GoalResult, ...] = (),
+    elapsed_s: float | None = None,
 ) -> Case:
     """Add to the case's measurement; one whose beginning was lost is of unknown search."""
     if not any(m.repeat == repeat for m in case.measurements):
@@ -323,7 +330,7 @@ def _extend(
     return replace(
         case,
         measurements=tuple(
-            replace(m, trials=m.trials + trials, results=m.results + results)
+            replace(m, trials=m.trials + trials, results=m.results + results, elapsed_s=elapsed_s)
             if m.repeat == repeat
             else m
             for m in case.measurements

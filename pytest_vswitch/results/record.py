@@ -76,6 +76,8 @@ class Measurement:
     """One per goal; none when the search was cut short."""
     trials: tuple[Trial, ...]
     """In the order they were made."""
+    elapsed_s: float | None = None
+    """Wall time of the whole search [s]; None when it was cut short."""
 
 
 @dataclass(frozen=True, slots=True)

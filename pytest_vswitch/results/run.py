@@ -27,8 +27,7 @@ def preflight(lab: Lab, topologies: list[str]) -> None:
     if lab.dut.host != "sim":
         for owner in leftovers.owners():
             raise InputError(
-                f"{host.name} is in use by run {owner.run} (pid {owner.pid}, since {owner.since}: "
-                f"`{owner.command}`): wait for its end, or end that process"
+                f"{host.name} is in use by {owner}: wait for its end, or end that process"
             )
     for name in topologies:
         registry.topology(_wiring(lab, name)).preflight(lab, host)

@@ -245,7 +245,7 @@ def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
             mbufs=4096,
             descriptors=256,
         )
-        guest.start(forwarding.argv("dpdk-testpmd"))
+        guest.start(forwarding.argv(image.testpmd))
         forwarder = testpmd.Testpmd(guest.testpmd)
         forwarder.start()
         switch.start()
@@ -253,7 +253,7 @@ def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
         commands = (
             ("host testpmd", tuple(argv)),
             ("QEMU", tuple(in_guest.argv(lab.guest.qemu, f"{host.scratch}/guest"))),
-            ("guest testpmd", tuple(forwarding.argv("dpdk-testpmd"))),
+            ("guest testpmd", tuple(forwarding.argv(image.testpmd))),
         )
         nic = ", ".join(
             f"{port.name} ({switch.port_info(_MEMIF[i]).driver}, shared memory)"

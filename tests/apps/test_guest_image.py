@@ -263,3 +263,14 @@ def test_a_missing_library_is_named(host: LocalHost) -> None:
         HostError, match=r"librte_eal.so.23, needed by /opt/testpmd, is not installed"
     ):
         guest_image._libraries(host, ["/opt/testpmd"])
+
+
+def test_a_testpmd_off_the_path_is_found_in_the_guest(host: LocalHost, tmp_path: Path) -> None:
+    """A lab that certifies a DPDK of its own names its testpmd by path."""
+    with_kernel(host)
+    own = tmp_path / "bin" / "testpmd-of-my-own"
+    own.parent.mkdir()
+    shutil.copy2(str(shutil.which("dpdk-testpmd")), own)
+    image = guest_image.prepare(host, kernel="auto", testpmd=str(own))
+    assert image.testpmd == str(own)
+    assert listing(host, image)[image.testpmd].startswith("-rwx")

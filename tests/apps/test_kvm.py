@@ -13,7 +13,7 @@ from pytest_vswitch.apps.kvm import Accelerator
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.local import LocalHost
 
-IMAGE = GuestImage("/boot/vmlinuz-6.1.0", "/cache/guest.cpio.gz", "6.1.0")
+IMAGE = GuestImage("/boot/vmlinuz-6.1.0", "/cache/guest.cpio.gz", "6.1.0", "/usr/bin/dpdk-testpmd")
 
 WORKS = "echo booting; echo vswitch-probe-ok"
 HANGS = "echo booting; exec sleep 3600"
@@ -116,7 +116,10 @@ def test_what_was_found_holds_for_one_boot_qemu_and_kernel(kvm_host: KvmHost, qe
     assert choose(kvm_host) == HUNG
     qemu.does(WORKS)
     assert choose(kvm_host) == HUNG
-    assert choose(kvm_host, image=GuestImage("/k", "/i", "6.12.0")).name == "kvm"
+    assert (
+        choose(kvm_host, image=GuestImage("/k", "/i", "6.12.0", "/usr/bin/dpdk-testpmd")).name
+        == "kvm"
+    )
     kvm_host.boot = "second"
     assert choose(kvm_host).name == "kvm"
     qemu.does(HANGS)

@@ -27,7 +27,7 @@ from tests.hosts.machine import DEADLINE_S, machine, wait_until
 QEMU = "qemu-system-x86_64"
 
 PARAMETERS = Parameters(
-    image=GuestImage("/boot/vmlinuz-6.1", "/cache/guest.cpio.gz", "6.1"),
+    image=GuestImage("/boot/vmlinuz-6.1", "/cache/guest.cpio.gz", "6.1", "/usr/bin/dpdk-testpmd"),
     accelerator="tcg",
     vcpus=3,
     memory_mb=1024,

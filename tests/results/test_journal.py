@@ -35,7 +35,7 @@ def events_of_case(whole: Case) -> Iterator[Event]:
     for m in whole.measurements:
         yield MeasurementBegun(whole.id, m.repeat, m.search)
         yield from (TrialEnded(whole.id, m.repeat, t) for t in m.trials)
-        yield MeasurementEnded(whole.id, m.repeat, m.results)
+        yield MeasurementEnded(whole.id, m.repeat, m.results, m.elapsed_s)
     yield CaseEnded(whole.id, whole.verdict, whole.checks, whole.error, whole.template)
 
 

@@ -125,6 +125,13 @@ def test_dut_dies(testpmd: Loop, connect: Connect) -> None:
             generator.poll(60.0)
 
 
+def test_many_long_frames_are_exchanged(attached: MemifGenerator) -> None:
+    """As many and as long as a functional check of the longest frames sends."""
+    sent = [bytes([number]) * 1514 for number in range(256)]
+    back = attached.exchange({0: sent, 1: sent}, wait_s=30.0)
+    assert back == {0: [swap(frame) for frame in sent], 1: [swap(frame) for frame in sent]}
+
+
 def test_worker_dies(attached: MemifGenerator) -> None:
     attached.start(Offer(rate_pps=1000.0, duration_s=600.0, frame_bytes=64))
     assert attached.poll(0.1) is None

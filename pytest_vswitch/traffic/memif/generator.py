@@ -23,6 +23,8 @@ _EVENT = re.compile(r'^\{"event": .*\}\r?\n', re.MULTILINE)
 _START_S = 30.0
 _REPLY_S = 15.0
 """Beyond the time that a command itself may take."""
+_AT_ONCE = 64
+"""Frames per port that one command exchanges: a line of JSON with more is hard to handle."""
 _DYING_S = 1.0
 """A program's pipes close before it has ended: the kernel frees its memory between."""
 
@@ -134,13 +136,17 @@ class MemifGenerator:
         Ends as soon as as many frames have come back as were sent, or after `wait_s`.
         """
         self.abort()
-        queues = {port: [frame.hex() for frame in queue] for port, queue in frames.items()}
-        self._command(do="exchange", frames=queues, wait_s=wait_s)
-        event = self._event(wait_s + _REPLY_S, "exchanged")
-        return {
-            int(port): [bytes.fromhex(frame) for frame in queue]
-            for port, queue in event["frames"].items()
-        }
+        back: dict[int, list[bytes]] = {port: [] for port in range(len(self._sockets))}
+        for first in range(0, max(map(len, frames.values()), default=0), _AT_ONCE):
+            queues = {
+                port: [frame.hex() for frame in queue[first : first + _AT_ONCE]]
+                for port, queue in frames.items()
+            }
+            self._command(do="exchange", frames=queues, wait_s=wait_s)
+            event = self._event(wait_s + _REPLY_S, "exchanged")
+            for port, queue in event["frames"].items():
+                back[int(port)] += [bytes.fromhex(frame) for frame in queue]
+        return back
 
     def start(self, offer: Offer) -> None:
         """Begin one trial; returns at once.
