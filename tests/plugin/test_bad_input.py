@@ -160,7 +160,9 @@ def as_nobody(public: Path, *args: str) -> subprocess.CompletedProcess[str]:
     (public / "conftest.py").write_text(
         "from pytest_vswitch.hosts import leftovers\nleftovers.owners = lambda *state: []\n"
     )
-    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups"]
+    # May read what root may, for a checkout below a directory like /root; and no more.
+    reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]
+    nobody = ["setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", *reads]
     pytest_ = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider"]
     return subprocess.run(
         [*(nobody if os.geteuid() == 0 else []), *pytest_, *SUITE, *args],
