@@ -104,8 +104,7 @@ def test_dut_that_stops_forwarding(testpmd: Loop, connect: Connect) -> None:
     """Its ring fills, then refuses: all of that is lost, and the next trial is impossible."""
     with testpmd("macswap") as program, connect(swap) as generator:
         program.write("stop\n")
-        program.read_until(re.compile("Done|stop"), timeout_s=30.0, what="an end")
-        time.sleep(0.2)
+        program.read_until(re.compile(r"Done\."), timeout_s=30.0, what="end of forwarding")
         counts = run_trial(generator, Offer(rate_pps=20_000.0, duration_s=0.5, frame_bytes=64))
         for direction in counts:
             assert direction.received == 0
