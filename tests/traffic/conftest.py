@@ -48,8 +48,8 @@ def testpmd(host: LocalHost, sockets: Sequence[Path]) -> Loop:
     @contextlib.contextmanager
     def start(mode: str) -> Iterator[LocalProcess]:
         prefix = Path(host.scratch).name
-        argv = ["dpdk-testpmd", "-l", "0,1", "--main-lcore", "0", "-n", "1", "--no-pci"]
-        argv += ["--no-huge", "--no-shconf", "-m", "512", "--file-prefix", prefix]
+        argv = ["stdbuf", "-oL", "dpdk-testpmd", "-l", "0,1", "--main-lcore", "0", "-n", "1"]
+        argv += ["--no-pci", "--no-huge", "--no-shconf", "-m", "512", "--file-prefix", prefix]
         for number, path in enumerate(sockets):
             options = f"role=server,id=0,socket={path},socket-abstract=no"
             argv += ["--vdev", f"net_memif{number},{options}"]
