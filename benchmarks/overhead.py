@@ -5,7 +5,7 @@
 
 The overhead of a search is its wall time (waiting for stragglers, reading the counters of
 every hop, writing the journal, thinking) beyond the sum of its trials' durations. A
-simulated run takes no time and has none.
+simulated run takes no time and has none; `-` stands for a search that did not end.
 """
 
 from __future__ import annotations
@@ -29,10 +29,11 @@ def main() -> None:
     rows = []
     for case in record.cases:
         trials = [trial for measurement in case.measurements for trial in measurement.trials]
+        spent_s = sum(trial.duration_s for trial in trials)
         ended = [m for m in case.measurements if m.elapsed_s is not None]
-        spent_s = sum(trial.duration_s for m in ended for trial in m.trials)
+        in_ended_s = sum(trial.duration_s for m in ended for trial in m.trials)
         elapsed_s = sum(m.elapsed_s or 0.0 for m in ended)
-        overhead = elapsed_s / spent_s - 1 if spent_s else 0.0
+        overhead = elapsed_s / in_ended_s - 1 if in_ended_s else None
         balanced = sum(books.balanced(trial.paths) for trial in trials)
         rows.append(
             {
@@ -44,7 +45,8 @@ def main() -> None:
             }
         )
         print(
-            f"{case.id:24} {len(trials):>6} {spent_s:>8.0f} s {overhead:>9.2%} "
+            f"{case.id:24} {len(trials):>6} {spent_s:>8.0f} s "
+            f"{'-' if overhead is None else format(overhead, '.2%'):>9} "
             f"{balanced:>4} of {len(trials)}"
         )
     if options.json:
