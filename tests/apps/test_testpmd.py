@@ -221,8 +221,12 @@ def test_the_real_one_takes_hugepages(host: LocalHost) -> None:
     with hugepages.reserve(host, "auto", [256]) as pages:
         if pages.size_kb is None:
             pytest.skip(pages.reason)
-        argv = parameters_on(host, huge=True).argv("dpdk-testpmd")
-        with host.spawn(argv, name="host testpmd", stop_with="quit\n") as process:
+        parameters = parameters_on(host, huge=True)
+        argv = parameters.argv("dpdk-testpmd")
+        with (
+            host.changing(Change("made", f"/var/run/dpdk/{parameters.file_prefix}")),
+            host.spawn(argv, name="host testpmd", stop_with="quit\n") as process,
+        ):
             assert len(Testpmd(process).counters()) == 4
     assert process.status() == 0
 
