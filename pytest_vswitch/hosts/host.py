@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import TracebackType
@@ -27,6 +27,8 @@ class Completed:
     """Exit status; negative: the signal that ended it."""
     output: str
     """Standard output and error as one text, in the order written."""
+    raw: bytes = b""
+    """The same, as it was written."""
 
 
 class Process(Protocol):
@@ -51,6 +53,9 @@ class Process(Protocol):
 
     def status(self, *, within_s: float = 0.0) -> int | None:
         """Exit status, or None while it runs; its end is waited for up to `within_s`."""
+
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
 
     def tail(self, lines: int = 15) -> str:
         """Its last output, for error messages."""
@@ -83,12 +88,22 @@ class Host(Protocol):
         self,
         argv: Sequence[str],
         *,
-        stdin: str = "",
+        stdin: str | bytes = "",
         timeout_s: float = 30.0,
         check: bool = True,
         why: str = "",
     ) -> Completed:
         """Run to the end. Raises HostError on expiry, and on failure if `check`."""
+
+    def ask(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 30.0,
+        check: bool = True,
+        why: str = "",
+    ) -> Completed:
+        """As `run`, for a command that only looks: a plan carries it out, too."""
 
     def spawn(
         self,
@@ -108,8 +123,17 @@ class Host(Protocol):
     def which(self, program: str) -> str | None:
         """Path of a program on the host's PATH, or None."""
 
+    def python(self, module: str) -> list[str]:
+        """The command that runs a module of this package there, as `python -m` does."""
+
     def read_text(self, path: str) -> str:
         """Raises OSError."""
+
+    def read_texts(self, pattern: str) -> Mapping[str, str]:
+        """The files that match a glob pattern and can be read, by path, in one go."""
+
+    def read_link(self, path: str) -> str:
+        """Where a symbolic link leads, every link resolved. Raises OSError."""
 
     def write_text(self, path: str, text: str) -> None: ...
     def read_bytes(self, path: str) -> bytes: ...
@@ -120,8 +144,14 @@ class Host(Protocol):
     def changing(self, change: Change) -> AbstractContextManager[None]:
         """Write `change` to the undo journal; the block makes it; its end undoes it."""
 
-    def connect(self, path: str) -> socket.socket:
-        """Connect to a Unix stream socket on the host. Raises HostError."""
+    def check_reserved(self) -> None:
+        """Raise HostError, naming who took it, when this run no longer holds the host."""
+
+    def connect(self, address: str | int) -> socket.socket:
+        """Connect to a Unix stream socket on the host, or to a TCP port of its loopback.
+
+        Raises HostError.
+        """
 
     def console(self, path: str, name: str) -> AbstractContextManager[Console]:
         """Connect to a Unix stream socket that a program talks on; its words are logged."""

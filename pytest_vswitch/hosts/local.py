@@ -12,8 +12,9 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 
@@ -84,6 +85,10 @@ class LocalProcess:
             by_itself = ended.si_code == os.CLD_EXITED
             return ended.si_status if by_itself else -ended.si_status
         return self._popen.returncode
+
+    def signal(self, number: int) -> None:
+        if self.status() is None:
+            os.kill(self.pid, number)
 
     def tail(self, lines: int = 15) -> str:
         return self.console.tail(lines)
@@ -187,7 +192,7 @@ class LocalHost:
         self,
         argv: Sequence[str],
         *,
-        stdin: str = "",
+        stdin: str | bytes = "",
         timeout_s: float = 30.0,
         check: bool = True,
         why: str = "",
@@ -208,8 +213,6 @@ class LocalHost:
                 stderr=subprocess.STDOUT,
                 env=self.environment,
                 start_new_session=True,
-                encoding="utf-8",
-                errors="replace",
             )
         except OSError as error:
             note("not started", f"{error.strerror}\n")
@@ -218,7 +221,9 @@ class LocalHost:
             raise HostError(f"{self.name}: {what} `{argv[0]}`") from None
         with process:
             try:
-                output, _ = process.communicate(stdin, timeout_s)
+                given = stdin.encode() if isinstance(stdin, str) else stdin
+                raw, _ = process.communicate(given, timeout_s)
+                output = raw.decode(errors="replace")
             except subprocess.TimeoutExpired:
                 output = _kill(process)
                 note("killed", output)
@@ -235,7 +240,17 @@ class LocalHost:
                 f"{self.name}: `{shlex.join(argv)}` failed with status {process.returncode}:\n"
                 f"{output[-2000:].rstrip()}"
             )
-        return Completed(tuple(argv), process.returncode, output)
+        return Completed(tuple(argv), process.returncode, output, raw)
+
+    def ask(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 30.0,
+        check: bool = True,
+        why: str = "",
+    ) -> Completed:
+        return self.run(argv, timeout_s=timeout_s, check=check, why=why)
 
     def spawn(self, argv: Sequence[str], *, name: str, stop_with: str = "") -> LocalProcess:
         if not self.which(argv[0]):
@@ -247,6 +262,20 @@ class LocalHost:
 
     def which(self, program: str) -> str | None:
         return shutil.which(program)
+
+    def python(self, module: str) -> list[str]:
+        package = Path(__file__).parent.parent.parent
+        return ["env", f"PYTHONPATH={package}", sys.executable, "-m", module]
+
+    def read_texts(self, pattern: str) -> Mapping[str, str]:
+        found = {}
+        for path in self.glob(pattern):
+            with contextlib.suppress(OSError):
+                found[path] = self.read_text(path)
+        return found
+
+    def read_link(self, path: str) -> str:
+        return os.path.realpath(path, strict=True)
 
     def read_text(self, path: str) -> str:
         return Path(path).read_text(errors="replace")
@@ -282,15 +311,19 @@ class LocalHost:
             except OSError as error:
                 raise HostError(f"{self.name}: cannot undo {change}: {error}") from error
 
-    def connect(self, path: str) -> socket.socket:
-        stream = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    def check_reserved(self) -> None:
+        pass
+
+    def connect(self, address: str | int) -> socket.socket:
+        family = socket.AF_INET if isinstance(address, int) else socket.AF_UNIX
+        stream = socket.socket(family, socket.SOCK_STREAM)
         stream.settimeout(_REACT_S)
         try:
-            stream.connect(path)
+            stream.connect(("127.0.0.1", address) if isinstance(address, int) else address)
         except OSError as error:
             stream.close()
             reason = error.strerror or error
-            raise HostError(f"{self.name}: cannot connect to {path}: {reason}") from None
+            raise HostError(f"{self.name}: cannot connect to {address}: {reason}") from None
         stream.settimeout(None)
         return stream
 
@@ -313,10 +346,10 @@ class LocalHost:
             stream.close()
 
 
-def _kill(process: subprocess.Popen[str]) -> str:
+def _kill(process: subprocess.Popen[bytes]) -> str:
     """Kill it and all it started; what it said."""
     os.killpg(process.pid, signal.SIGKILL)
     try:
-        return process.communicate(timeout=_REACT_S)[0]
+        return process.communicate(timeout=_REACT_S)[0].decode(errors="replace")
     except subprocess.TimeoutExpired:  # who left the group may hold the pipe
         return "(its output is still held open)"

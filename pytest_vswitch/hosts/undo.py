@@ -19,10 +19,16 @@ from typing import Literal
 class Change:
     """One change to a host and, by its kind, the way back."""
 
-    kind: Literal["made", "rewrote"]
-    """`made` a file or directory: remove it. `rewrote` a file: put `before` back."""
+    kind: Literal["made", "rewrote", "bound", "linked", "mounted"]
+    """`made` a file or directory: remove it. `rewrote` a file: put `before` back.
+    `bound` a PCI device to a driver: bind it to `before`. `linked`: made a network
+    interface. `mounted` a file system."""
     path: str
+    """A path; the address of a PCI device (BDF); the name of an interface."""
     before: str = ""
+    after: str | None = None
+    """What this change makes of it. If something else is found there when it is to be
+    undone, someone else has been at it, and it is left. None: not known."""
 
     def __str__(self) -> str:
         return f"{self.path} ({self.kind}{f', was {self.before}' if self.before else ''})"

@@ -6,7 +6,6 @@ import json
 import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -188,10 +187,9 @@ class MemifGenerator:
             self._event(_REPLY_S, "aborted")
 
     def _spawn(self) -> Process:
-        package = Path(pytest_vswitch.__file__).parent.parent
         # One thread is all it needs: numpy's would only take the DUT's cores.
-        argv = ["env", f"PYTHONPATH={package}", "OPENBLAS_NUM_THREADS=1"]
-        argv += [sys.executable, "-m", "pytest_vswitch.traffic.memif.worker"]
+        argv = ["env", "OPENBLAS_NUM_THREADS=1"]
+        argv += self._host.python("pytest_vswitch.traffic.memif.worker")
         if self._cpu is not None:
             argv += ["--cpu", str(self._cpu)]
         return self._host.spawn(argv, name="memif generator", stop_with='{"do": "quit"}\n')
