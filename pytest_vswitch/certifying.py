@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_vswitch import __version__, fixtures, options, registry
-from pytest_vswitch.errors import InputError, VswitchError
+from pytest_vswitch.errors import InputError, ReservationLost, VswitchError
 from pytest_vswitch.lab import loader
 from pytest_vswitch.measure.runner import Progress
 from pytest_vswitch.plugin import refuse
@@ -34,6 +34,7 @@ class Certifying:
         self._config = config
         self.frame_sizes = options.frame_sizes(config)
         self._plan = options.plan(config)
+        self._wait_s = options.wait_s(config)
         self.lab = loader.load(config.getoption("dut"), loader.search_path(config.rootpath))
         # Under xdist, the controller names the run and one worker makes it.
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -81,7 +82,7 @@ class Certifying:
                 used |= wanted & set(self._topologies)
         if used and not self._config.getoption("collectonly"):
             try:
-                preflight(self.lab, sorted(used))
+                preflight(self.lab, sorted(used), waits=self._wait_s > 0)
             except InputError as error:
                 refuse(self._config, str(error))
 
@@ -96,11 +97,11 @@ class Certifying:
             simulated=self.lab.dut.host == "sim",
         )
         try:
-            run = Run(self.lab, facts, self._reports)
+            run = Run(
+                self.lab, facts, self._reports, wait_s=self._wait_s, tell=self._progress.write
+            )
         except VswitchError as error:  # e.g. another run has begun since the preflight
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)
-        for told in run.cleaned:
-            self._progress.write(told)
         return run
 
     def begin_case(self, run: Run, wired: Wired, parameters: dict[str, Any]) -> Certification:
@@ -119,6 +120,7 @@ class Certifying:
             parameters=parameters,
             limits=limits,
             progress=tell,
+            may_go_on=run.check_reserved,
         )
         return case
 
@@ -133,6 +135,8 @@ class Certifying:
         if isinstance(error, VswitchError):
             # The next test shall not inherit what went wrong.
             run.unwire()
+        if isinstance(error, ReservationLost):
+            node.session.shouldstop = str(error)
         for case in cases:
             if error is None:
                 case.end()

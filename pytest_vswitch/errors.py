@@ -19,6 +19,10 @@ class HostError(VswitchError):
     """A host refused, lacks or failed something: a program, memory, a permission."""
 
 
+class ReservationLost(HostError):
+    """Someone took the host from this run: it must not go on there."""
+
+
 class DutError(VswitchError):
     """A program of the topology died, froze or stopped answering."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,19 @@ def frame_sizes(config: pytest.Config) -> tuple[int, ...]:
         if size not in sizes:
             sizes.append(size)
     return tuple(sizes)
+
+
+def wait_s(config: pytest.Config) -> float:
+    """How long to queue for a lab that is in use [s]."""
+    return duration_s(config.getoption("wait"), "--wait")
+
+
+def duration_s(given: str, option: str) -> float:
+    """`90`, `90s`, `30m` or `2h` in seconds."""
+    found = re.fullmatch(r"(\d+(?:\.\d+)?)([smh]?)", given.strip())
+    if not found:
+        raise InputError(f"{option} {given}: give a time, e.g. 90s, 30m or 2h")
+    return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
 def plan(config: pytest.Config) -> Plan:

@@ -65,6 +65,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="search each case N times and report the median (default: 1)",
     )
     group.addoption(
+        "--wait",
+        metavar="TIME",
+        default="0",
+        help="queue for a lab that is in use, up to so long: seconds, or 30m, 2h "
+        "(default: do not wait)",
+    )
+    group.addoption(
         "--reports",
         metavar="DIR",
         default="reports",

@@ -113,12 +113,13 @@ def test_lab_list_tells_a_wrong_one(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_an_input_error_is_one_message_and_status_4(capsys: pytest.CaptureFixture[str]) -> None:
-    Path("labs/bad.yaml").write_text("dut: {host: loca}\nports: []\n")
+    Path("labs/bad.yaml").write_text("dut: {host: local, lcores: 1}\nports: []\n")
     assert cli.main(["lab", "show", "bad"]) == 4
     out, err = capsys.readouterr()
     assert out == ""
     assert err == (
-        "vswitch: error: labs/bad.yaml:1:7: dut.host: must be `local` or `sim`, not `loca`\n"
+        "vswitch: error: labs/bad.yaml:1:20: dut.lcores: must be `auto` or a list of lcore "
+        "numbers, e.g. [2, 3]\n"
         "  labs/bad.yaml:2:1: ports: is an empty list; give at least one entry, "
         "e.g. `- kind: memif`\n"
     )

@@ -12,7 +12,7 @@ import hashlib
 import importlib.resources
 import lzma
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -47,6 +47,16 @@ class GuestImage:
     """Path of testpmd in the guest."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Module:
+    """A kernel module's file on the host."""
+
+    name: str
+    path: str
+    content: bytes
+    """Uncompressed."""
+
+
 def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
     """Find the kernel (`auto` or a path) and build the initramfs if none fits.
 
@@ -63,19 +73,18 @@ def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
     files, drivers = _programs(host, testpmd)
     init = (importlib.resources.files("pytest_vswitch") / "apps/guest/init").read_text()
 
-    sums = host.run(["sha256sum", "--", *files], why="is the cached guest image current?").output
+    sums = host.ask(["sha256sum", "--", *files], why="is the cached guest image current?").output
     # How it is built counts as content too: this file.
     digest = hashlib.sha256((sums + init + repr(drivers)).encode() + Path(__file__).read_bytes())
-    for name, content in [pair for part in modules.values() for pair in part]:
-        digest.update(name.encode() + content)
+    for module in [module for part in modules.values() for module in part]:
+        digest.update(module.name.encode() + module.content)
     initramfs = f"{host.cache}/guest-{digest.hexdigest()[:16]}.cpio.gz"
     if host.exists(initramfs):
-        host.run(["touch", "--", initramfs], why="it was used last now")
+        host.run(["touch", "--", initramfs], why="the guest's initramfs; it was used last now")
     else:
         _build(host, initramfs, files, drivers, modules, init)
-        by_age = host.run(["ls", "-t", "--", *host.glob(f"{host.cache}/guest-*")]).output
-        host.run(["rm", "-f", "--", *by_age.splitlines()[_KEPT:]])
-    in_guest = host.run(["realpath", "--", host.which(testpmd) or testpmd]).output.strip()
+        _make_room(host, initramfs)
+    in_guest = host.ask(["realpath", "--", host.which(testpmd) or testpmd]).output.strip()
     return GuestImage(vmlinuz, initramfs, release, in_guest)
 
 
@@ -102,19 +111,19 @@ def find_kernel(host: Host, kernel: str) -> str:
     return max(found, key=lambda path: [int(n) for n in re.findall(r"\d+", path)])
 
 
-def _modules(host: Host, directory: str, wanted: Sequence[str]) -> list[tuple[str, bytes]]:
-    """The modules and what they depend on, in loading order: (name, content).
+def _modules(host: Host, directory: str, wanted: Sequence[str]) -> list[_Module]:
+    """The modules and what they depend on, in loading order.
 
     One that is built into the kernel is left out. Raises InputError for one that is missing.
     """
     if not host.exists(f"{directory}/kernel"):
         raise InputError(f"{host.name}: the guest's kernel has no modules in {directory}")
-    listing = host.run(["find", directory, "-name", "*.ko*"]).output.splitlines()
+    listing = host.ask(["find", directory, "-name", "*.ko*"]).output.splitlines()
     paths = {_module_name(line): line for line in listing}
     builtin: set[str] = set()
     if host.exists(f"{directory}/modules.builtin"):
         builtin = set(map(_module_name, host.read_text(f"{directory}/modules.builtin").split()))
-    ordered: dict[str, bytes] = {}
+    ordered: dict[str, _Module] = {}
 
     def add(name: str) -> None:
         if name in ordered or name in builtin:
@@ -125,11 +134,11 @@ def _modules(host: Host, directory: str, wanted: Sequence[str]) -> list[tuple[st
         depends = re.search(rb"\0depends=([^\0]*)\0", content)
         for dependency in filter(None, depends[1].decode().split(",") if depends else ()):
             add(dependency.replace("-", "_"))
-        ordered[name] = content
+        ordered[name] = _Module(name, paths[name], content)
 
     for name in wanted:
         add(name)
-    return list(ordered.items())
+    return list(ordered.values())
 
 
 def _module_name(path: str) -> str:
@@ -164,7 +173,7 @@ def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
 
 
 def _libraries(host: Host, programs: Sequence[str]) -> set[str]:
-    output = host.run(["ldd", "--", *programs], why="what the guest's programs need").output
+    output = host.ask(["ldd", "--", *programs], why="what the guest's programs need").output
     if missing := re.search(r"(\S+) => not found", output):
         raise HostError(f"{host.name}: {missing[1]}, needed by {programs[0]}, is not installed")
     return set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", output, re.MULTILINE))
@@ -184,13 +193,13 @@ def _with_targets(host: Host, paths: Sequence[str]) -> list[str]:
     """Each path without links in its directories, and all that it leads to, link by link."""
     found: dict[str, None] = {}
     while paths:
-        parents = host.run(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
+        parents = host.ask(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
         flat = [
             f"{parent}/{PurePosixPath(path).name}"
             for path, parent in zip(paths, parents.output.splitlines(), strict=True)
         ]
         found |= dict.fromkeys(flat)
-        links = host.run(["find", *flat, "-maxdepth", "0", "-type", "l", "-printf", "%h\t%l\n"])
+        links = host.ask(["find", *flat, "-maxdepth", "0", "-type", "l", "-printf", "%h\t%l\n"])
         pairs = [line.split("\t") for line in links.output.splitlines()]
         paths = [str(PurePosixPath(parent) / target) for parent, target in pairs]
     return list(found)
@@ -200,34 +209,72 @@ def _build(
     host: Host,
     initramfs: str,
     files: Sequence[str],
-    drivers: dict[str, str],
-    modules: dict[str, list[tuple[str, bytes]]],
+    drivers: Mapping[str, str],
+    modules: Mapping[str, Sequence[_Module]],
     init: str,
 ) -> None:
     root = f"{host.scratch}/initramfs"
     archive = f"{host.scratch}/guest.cpio"
     host.run(["rm", "-rf", root, archive, f"{archive}.gz"], why="an earlier try may have failed")
+    links = {"lib": "usr/lib", "lib64": "usr/lib64"}
+    links["bin/busybox"] = next(path for path in files if PurePosixPath(path).name == "busybox")
+    links |= {f"{DRIVER_DIRECTORY[1:]}/librte_{name}.so": path for name, path in drivers.items()}
     directories = ["bin", "dev", "proc", "sys", "tmp", "var/run", "usr/lib", "usr/lib64", "usr/bin"]
     directories += [f"modules/{part}" for part in modules] + [DRIVER_DIRECTORY[1:]]
-    host.run(["mkdir", "-p", host.cache, *(f"{root}/{name}" for name in directories)])
-    host.run(["cp", "--parents", "--no-dereference", "--target-directory", root, *files])
-    host.run(["ln", "-s", "usr/lib", "usr/lib64", root])
-    busybox = next(path for path in files if PurePosixPath(path).name == "busybox")
-    host.run(["ln", "-sf", busybox, f"{root}/bin/busybox"])
-    for name, path in drivers.items():
-        host.run(["ln", "-s", path, f"{root}{DRIVER_DIRECTORY}/librte_{name}.so"])
+    host.run(
+        ["mkdir", "-p", host.cache, *(f"{root}/{name}" for name in directories)],
+        why="the guest's initramfs, built from this host's own packages (in place of the guide's "
+        "disk image, 4.2.5)",
+    )
+    host.run(
+        ["cp", "--parents", "--no-dereference", "--target-directory", root, *files],
+        why="busybox and testpmd, with the libraries and drivers that they need",
+    )
+    for place, target in links.items():
+        host.run(["ln", "-sf", target, f"{root}/{place}"])
+    loaded = []
     for part, content in modules.items():
-        for order, (name, data) in enumerate(content):
-            host.write_bytes(f"{root}/modules/{part}/{order:02}-{name}.ko", data)
+        for order, module in enumerate(content):
+            place = f"modules/{part}/{order:02}-{module.name}.ko"
+            loaded.append(place)
+            _copy_module(host, module, f"{root}/{place}")
     host.write_text(f"{root}/init", init)
     host.run(["chmod", "755", f"{root}/init"])
-    listing = host.run(["find", root, "-printf", "./%P\\n"]).output
+    names = _with_parents([*directories, *links, *loaded, "init", *(file[1:] for file in files)])
     owner = ["--quiet", "--reproducible", "--owner=+0:+0"]
-    host.run(["cpio", "-o", "-H", "newc", *owner, "-D", root, "-F", archive], stdin=listing)
+    argv = ["cpio", "-o", "-H", "newc", *owner, "-D", root, "-F", archive]
+    host.run(
+        argv, stdin="".join(f"{name}\n" for name in names), why="packed as the kernel reads it"
+    )
     host.run(["gzip", "-6", archive], timeout_s=120)
     # Renamed only when whole and on disk: another run may be building the same one.
     part = f"{initramfs}.{PurePosixPath(host.scratch).name}"
     host.run(["mv", f"{archive}.gz", part])
-    host.run(["sync", part])
+    host.run(["sync", part], why="it is given its name when it is whole and on disk")
     host.run(["mv", part, initramfs])
     host.run(["rm", "-rf", root])
+
+
+def _copy_module(host: Host, module: _Module, place: str) -> None:
+    """Uncompressed: the guest's insmod takes no other."""
+    packing = PurePosixPath(module.path).suffix
+    if packing == ".ko":
+        host.run(["cp", "--", module.path, place])
+        return
+    host.run(["cp", "--", module.path, f"{place}{packing}"])
+    host.run(["busybox", {".xz": "unxz", ".gz": "gunzip"}[packing], f"{place}{packing}"])
+
+
+def _with_parents(paths: Sequence[str]) -> list[str]:
+    """The paths and every directory above them, which an archive must name first."""
+    parents = {str(parent) for path in paths for parent in PurePosixPath(path).parents}
+    return sorted({*paths, *parents})
+
+
+def _make_room(host: Host, newest: str) -> None:
+    """Remove what is in the cache beyond `_KEPT` images, of which `newest` is one."""
+    others = [path for path in host.glob(f"{host.cache}/guest-*") if path != newest]
+    if others:
+        by_age = host.ask(["ls", "-t", "--", *others]).output.splitlines()
+        if surplus := by_age[_KEPT - 1 :]:
+            host.run(["rm", "-f", "--", *surplus], why="images used longest ago make room")

@@ -1,8 +1,8 @@
 """Whether KVM works: tried, not trusted.
 
-On some machines /dev/kvm opens and every guest then hangs in its kernel. A small
-guest with a deadline decides, once per boot, kernel and QEMU. Only a QEMU that
-refuses at once is asked again each time: that costs little, and may be mended.
+On some machines /dev/kvm opens and every guest then hangs in its kernel. A guest that is
+the kernel and nothing else decides, with a deadline, once per boot, kernel and QEMU. Only a
+QEMU that refuses at once is asked again each time: that costs little, and may be mended.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pytest_vswitch.hosts.host import Host
 
 DEADLINE_S = 15.0
 """A guest on a working KVM says its word within a second or two [s]."""
+
+_WORD = "Unable to mount root fs"
+"""What a kernel says that has come up, and finds nothing to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,7 @@ def _probe_once(host: Host, image: GuestImage, qemu: str) -> Accelerator:
     if not host.exists("/dev/kvm"):
         return Accelerator("tcg", "there is no /dev/kvm")
     boot_id = host.read_text("/proc/sys/kernel/random/boot_id").strip()
-    version = host.run([qemu, "--version"]).output.partition("\n")[0]
+    version = host.ask([qemu, "--version"]).output.partition("\n")[0]
     asked = {"boot": boot_id, "qemu": version, "kernel": image.release}
     path = f"{host.cache}/kvm.json"
     if host.exists(path):
@@ -61,7 +64,7 @@ def _probe_once(host: Host, image: GuestImage, qemu: str) -> Accelerator:
     found, lasting = _probe(host, image, qemu)
     if lasting:
         part = f"{path}.{PurePosixPath(host.scratch).name}"
-        host.run(["mkdir", "-p", host.cache])
+        host.run(["mkdir", "-p", host.cache], why="whether KVM works holds until the next boot")
         host.write_text(part, json.dumps({"asked": asked, "found": asdict(found)}))
         host.run(["mv", part, path])
     return found
@@ -71,14 +74,13 @@ def _probe(host: Host, image: GuestImage, qemu: str) -> tuple[Accelerator, bool]
     """What is found, and whether it holds until the next boot."""
     argv = [qemu, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
     argv += ["-machine", "q35", "-accel", "kvm", "-cpu", "host", "-m", "256", "-serial", "stdio"]
-    argv += ["-kernel", image.kernel, "-initrd", image.initramfs]
-    argv += ["-append", "console=ttyS0 quiet panic=-1 vswitch.probe"]
+    argv += ["-kernel", image.kernel, "-append", "console=ttyS0 quiet panic=-1"]
     try:
-        tried = host.run(argv, timeout_s=DEADLINE_S, check=False, why="does KVM work?")
+        tried = host.ask(argv, timeout_s=DEADLINE_S, check=False, why="does KVM work?")
     except HostError:
         hung = f"/dev/kvm opens, but a guest on it hung for {DEADLINE_S:g} s in its kernel"
         return Accelerator("tcg", hung), True
-    if "vswitch-probe-ok" in tried.output:
+    if _WORD in tried.output:
         return Accelerator("kvm", ""), True
     said = tried.output.strip().splitlines()[-1:] or ["nothing"]
     if tried.status < 0:

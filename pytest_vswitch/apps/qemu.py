@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import contextlib
+import functools
 import re
 import threading
 import time
@@ -69,6 +70,7 @@ class Parameters:
             f"vswitch.hugepages={self.guest_hugepages}",
         ]
         argv = [program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
+        argv += ["-name", "guest,debug-threads=on"]  # by which virtual CPUs are found
         argv += ["-machine", "q35,memory-backend=memory", "-accel", self.accelerator]
         argv += ["-cpu", "host" if self.accelerator == "kvm" else "max"]
         argv += ["-smp", str(self.vcpus), "-m", str(self.memory_mb), "-object", memory]
@@ -91,6 +93,10 @@ class Parameters:
             argv += ["-chardev", f"socket,id={name},path={directory}/{name},server=on,wait=off"]
             argv += ["-device", f"virtserialport,chardev={name},name=vswitch.{name}"]
         return [*argv, "-qmp", f"unix:{directory}/qmp,server=on,wait=off"]
+
+    def thread(self, vcpu: int) -> str:
+        """What QEMU calls the thread of a virtual CPU."""
+        return f"CPU {vcpu}/{self.accelerator.upper()}"
 
 
 # --- facts --------------------------------------------------------------------------------
@@ -174,16 +180,35 @@ class Guest:
     """A booted guest: its shell and the console of its testpmd."""
 
     def __init__(
-        self, host: Host, process: Process, qmp: Qmp, shell: Console, testpmd: Console, log: str
+        self,
+        host: Host,
+        parameters: Parameters,
+        process: Process,
+        shell: Console,
+        testpmd: Console,
+        directory: str,
     ) -> None:
         self._host = host
-        self._log = log
+        self._parameters = parameters
+        self._directory = directory
         self._commands = 0
         self._checked = 0.0
         self.process = process
-        self.qmp = qmp
         self.shell = shell
         self.testpmd = testpmd
+
+    @functools.cached_property
+    def qmp(self) -> Qmp:
+        """Connected when first asked for. Raises DutError."""
+        try:
+            return Qmp(self._host, f"{self._directory}/qmp")
+        except HostError as error:
+            raise DutError(f"QEMU on its QMP socket: {error}") from None
+
+    def close(self) -> None:
+        """End what talks to QEMU, not QEMU."""
+        if "qmp" in self.__dict__:
+            self.qmp.close()
 
     @property
     def version(self) -> str:
@@ -195,12 +220,11 @@ class Guest:
         return ("on" if value else "off") if isinstance(value, bool) else str(value)
 
     def pin(self, cpus: Sequence[int]) -> None:
-        """Pin virtual CPU i to `cpus[i]`, as the guide's `qmp-vcpu-pin` does."""
-        if not cpus:
-            return
-        for vcpu in self.qmp.execute("query-cpus-fast"):
-            cpu, thread = cpus[vcpu["cpu-index"]], vcpu["thread-id"]
-            self._host.run(["taskset", "-cp", str(cpu), str(thread)], why="pin a virtual CPU")
+        """Pin virtual CPU i to `cpus[i]`, as the guide's `qmp-vcpu-pin` does (4.2.5)."""
+        for vcpu, cpu in enumerate(cpus):
+            self.process.pin(
+                self._parameters.thread(vcpu), cpu, why="a CPU for each virtual one (guide, 4.2.5)"
+            )
 
     def run(self, command: str, *, timeout_s: float = 10.0) -> str:
         """One line for the guest's shell; its output. Raises DutError on a failing status."""
@@ -210,8 +234,8 @@ class Guest:
         output = self.shell.read_until(
             re.compile(rf"{end}:(\d+)\n"), timeout_s=timeout_s, what=f"end of `{command}`"
         )
-        text, _, status = output.strip().rpartition(f"{end}:")
-        if status != "0":
+        text, _, status = output.strip().partition(f"{end}:")
+        if status not in ("", "0"):
             raise DutError(f"guest: `{command}` failed with status {status}: {text}")
         return text
 
@@ -250,7 +274,7 @@ class Guest:
 
     def kernel_log(self) -> str:
         with contextlib.suppress(OSError):
-            lines = self._host.read_text(self._log).splitlines()
+            lines = self._host.read_text(f"{self._directory}/guest-kernel.log").splitlines()
             panics = [number for number, line in enumerate(lines) if "Kernel panic" in line]
             lines = lines[panics[0] :][:10] if panics else lines[-10:]
             return "\n".join(f"    {line.rstrip()}" for line in lines) or "    (nothing)"
@@ -265,8 +289,14 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
     with contextlib.ExitStack() as stack:
         # A QEMU that was killed leaves its sockets: the next one must not be looked for there.
         stack.enter_context(host.changing(Change("made", directory)))
-        host.run(["mkdir", "-p", directory])
-        process = stack.enter_context(host.spawn(argv, name="qemu"))
+        host.run(["mkdir", "-p", directory], why="the guest's consoles, QMP and kernel log")
+        process = stack.enter_context(
+            host.spawn(
+                argv,
+                name="qemu",
+                why="the guest, two virtio ports on the switch's sockets (guide, 4.2.5)",
+            )
+        )
         deadline = time.monotonic() + timeout_s
         # QEMU makes the QMP socket last.
         while not host.exists(f"{directory}/qmp"):
@@ -276,13 +306,12 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
         try:
             shell = stack.enter_context(host.console(f"{directory}/shell", "guest shell"))
             testpmd = stack.enter_context(host.console(f"{directory}/testpmd", "guest testpmd"))
-            qmp = Qmp(host, f"{directory}/qmp")
-        except (HostError, DutError) as error:
+        except HostError as error:
             # It opens its sockets before it looks at its devices.
             said = process.tail() or f"(no output; {error})"
             raise DutError(f"QEMU did not start:\n    {said}") from None
-        stack.callback(qmp.close)
-        guest = Guest(host, process, qmp, shell, testpmd, f"{directory}/guest-kernel.log")
+        guest = Guest(host, parameters, process, shell, testpmd, directory)
+        stack.callback(guest.close)
         try:
             guest.run("true", timeout_s=timeout_s)
         except DutError as error:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
+from pytest_vswitch.cli import lab_schema, lab_status, lab_trust, lab_up
 from pytest_vswitch.cli.command import Commands, command, painted
 
 
@@ -30,6 +31,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "vswitch lab list",
     )
     listing.set_defaults(command=_lab_list)
+    lab_schema.add(actions)
+    lab_trust.add(actions)
+    lab_up.add(actions)
 
 
 def _lab_show(arguments: argparse.Namespace) -> None:

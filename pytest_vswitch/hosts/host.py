@@ -57,6 +57,9 @@ class Process(Protocol):
     def signal(self, number: int) -> None:
         """Send it a signal, if it still runs."""
 
+    def pin(self, thread: str, cpu: int, *, why: str = "") -> None:
+        """Pin its thread of that name to a CPU. Raises HostError when it has none."""
+
     def tail(self, lines: int = 15) -> str:
         """Its last output, for error messages."""
 
@@ -111,8 +114,9 @@ class Host(Protocol):
         *,
         name: str,
         stop_with: str = "",
+        why: str = "",
     ) -> Process:
-        """Start a program that ends with its `with` block.
+        """Start a program that ends with its `with` block; `why`, as with `run`.
 
         It is asked to end by writing `stop_with` to it (a signal if empty), then killed.
         """

@@ -67,7 +67,7 @@ def _pages(host: Host, size_kb: int, pages: int) -> Iterator[tuple[str, bool]]:
         yield f"{free} were free", True
         return
     had = int(host.read_text(total))
-    with host.changing(Change("rewrote", total, str(had))):
+    with host.changing(Change("rewrote", total, str(had), str(had + missing))):
         try:
             host.write_text(total, str(had + missing))
             got = int(host.read_text(total)) - had

@@ -1,52 +1,31 @@
 """What runs left behind when they were killed or the machine went down, and its removal.
 
-A run owns a directory below `STATE` that names its process; every process it starts
-carries the run's id in its environment. Whoever comes next can tell whether the
-owner still lives, and undo what a dead one left.
+Every process that a run starts carries the run's id in its environment, and every change
+stands in its journal. Whoever comes next can end and undo what a dead run left. Runs on
+the DUT: standard library only, Python 3.8.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
-import json
 import os
 import shutil
 import signal
-import sys
-import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_vswitch.errors import HostError
-from pytest_vswitch.hosts.undo import Change, UndoJournal
+from pytest_vswitch.hosts import reservation
+from pytest_vswitch.hosts.reservation import STATE
+from pytest_vswitch.hosts.undo import Change, UndoJournal, survives_reboot, undo_all
 
-STATE = Path("/run/pytest-vswitch")
 MARK = "PYTEST_VSWITCH_RUN"
 
-_VOLATILE = ("/dev/", "/proc/", "/run/", "/sys/", "/var/run/")
-"""What a reboot makes anew."""
+JOURNAL = "undo.jsonl"
 
 
-@dataclass(frozen=True, slots=True)
-class Owner:
-    """The pytest process that a run belongs to."""
-
-    run: str
-    pid: int
-    start_ticks: int
-    """With `boot_id` this tells a process from a later one with the same pid."""
-    boot_id: str
-    command: str
-    since: str
-    """Local time, ISO 8601."""
-
-    def __str__(self) -> str:
-        return f"run {self.run} (pid {self.pid}, since {self.since}: `{self.command}`)"
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Leftover:
     """What one dead run left."""
 
@@ -56,84 +35,56 @@ class Leftover:
     changes: tuple[Change, ...]
     """Newest first."""
     directory: Path
-
-
-def claim(directory: Path) -> None:
-    """Make a run's directory, with who owns it in it.
-
-    Raises HostError while another process owns a run here: a host serves one at a time.
-    """
-    state = directory.parent
-    state.mkdir(parents=True, exist_ok=True)
-    owner = {
-        "pid": os.getpid(),
-        "start_ticks": _start_ticks(os.getpid()),
-        "boot_id": _boot_id(),
-        "command": " ".join(sys.argv)[:500],
-        "since": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-    }
-    handle = os.open(state, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)  # two runs that begin at once
-        for other in owners(state):
-            if other.pid != os.getpid():
-                raise HostError(f"this host is in use by {other}: wait for its end, or end it")
-        # Made aside and renamed: a directory without an owner is a dead run's.
-        part = Path(tempfile.mkdtemp(prefix=".", dir=state))
-        part.chmod(0o711)  # other users may see who owns it, and no more
-        (part / "owner.json").write_text(json.dumps(owner))
-        part.rename(directory)  # fails if that exists: run ids are unique
-    finally:
-        os.close(handle)
-
-
-def owners(state: Path = STATE) -> list[Owner]:
-    """The runs that are alive now."""
-    return [owner for path in _runs(state) if (owner := _owner(path)) and _alive(owner)]
+    rebooted: bool = False
+    """Whether the host has booted since, which undoes all but files on disks."""
 
 
 def find(state: Path = STATE) -> list[Leftover]:
     """What dead runs left, newest first, as it has to be undone. Raises HostError."""
     found = []
-    for path in reversed(_runs(state)):
-        owner = _owner(path)
-        if owner and _alive(owner):
+    for path in reversed(reservation.runs(state)):
+        owner = reservation.read_owner(path)
+        if owner and owner.program.alive:
             continue
-        # Changes made before a reboot to what lives in the kernel's memory are gone with it.
-        rebooted = owner is not None and owner.boot_id != _boot_id()
+        rebooted = owner is not None and owner.program.boot_id != reservation.boot_id()
         try:
-            pending = UndoJournal(path / "undo.jsonl").pending()
+            pending = UndoJournal(path / JOURNAL).pending()
         except PermissionError:
             raise HostError(f"run {path.name} is another user's: run this as root") from None
-        changes = [c for c in pending if not (rebooted and c.path.startswith(_VOLATILE))]
-        found.append(Leftover(path.name, tuple(_marked(path.name)), tuple(changes), path))
+        changes = [change for change in pending if not rebooted or survives_reboot(change)]
+        found.append(Leftover(path.name, tuple(_marked(path.name)), tuple(changes), path, rebooted))
     return found
 
 
-def clean(leftover: Leftover) -> None:
-    """Kill its processes, undo its changes, forget it. Raises HostError naming what stays."""
+def clean(directory: Path, *, rebooted: bool = False) -> list[str]:
+    """Kill a run's processes, undo its changes, forget it; remarks on what others had changed.
+
+    What cannot be undone does not keep the rest. Raises HostError naming what stays.
+    """
+    run = directory.name
     stuck = []
     try:
-        kill_marked(leftover.run)
+        kill_marked(run)
     except HostError as error:
         stuck.append(str(error))
-    journal = UndoJournal(leftover.directory / "undo.jsonl")
-    for change in leftover.changes:
-        try:
-            journal.undo(change)
-        except OSError as error:
-            stuck.append(f"{change}: {error}")
+    try:
+        outcome = undo_all(UndoJournal(directory / JOURNAL), rebooted)
+    except OSError as error:
+        raise HostError(f"run {run}: its journal cannot be read: {error}") from None
+    stuck += outcome.stuck
     if stuck:
-        raise HostError(
-            f"run {leftover.run} left what could not be undone:\n  " + "\n  ".join(stuck)
-        )
-    shutil.rmtree(leftover.directory, ignore_errors=True)
+        raise HostError(f"run {run} left what could not be undone:\n  " + "\n  ".join(stuck))
+    shutil.rmtree(directory, ignore_errors=True)
+    return list(outcome.remarks)
 
 
 def kill_marked(run: str) -> None:
     """Kill every process that the run started and wait until none is left."""
     deadline = time.monotonic() + 10
-    while marked := list(_marked(run)):
+    while True:
+        marked = _marked(run)
+        if not marked:
+            return
         for pid, _ in marked:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)
@@ -142,23 +93,6 @@ def kill_marked(run: str) -> None:
                 f"cannot be killed: {', '.join(f'{name} ({pid})' for pid, name in marked)}"
             )
         time.sleep(0.02)  # the kernel takes a moment to reap a killed process
-
-
-def _runs(state: Path) -> list[Path]:
-    """By name, so by age; those that are being claimed are not there yet."""
-    paths = state.iterdir() if state.is_dir() else ()
-    return sorted(path for path in paths if path.is_dir() and not path.name.startswith("."))
-
-
-def _owner(directory: Path) -> Owner | None:
-    try:
-        return Owner(run=directory.name, **json.loads((directory / "owner.json").read_text()))
-    except (OSError, ValueError, TypeError):
-        return None
-
-
-def _alive(owner: Owner) -> bool:
-    return owner.boot_id == _boot_id() and owner.start_ticks == _start_ticks(owner.pid)
 
 
 def _marked(run: str) -> list[tuple[int, str]]:
@@ -173,17 +107,3 @@ def _marked(run: str) -> list[tuple[int, str]]:
         except OSError:  # gone meanwhile, or a zombie
             continue
     return found
-
-
-def _start_ticks(pid: int) -> int:
-    """Start time of a process in clock ticks since boot; -1 if it is none, or a zombie."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return -1
-    state, *fields = stat.rpartition(")")[2].split()
-    return -1 if state in "ZX" else int(fields[18])
-
-
-def _boot_id() -> str:
-    return Path("/proc/sys/kernel/random/boot_id").read_text().strip()

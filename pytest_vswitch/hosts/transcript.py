@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import threading
 from collections.abc import Mapping, Sequence
@@ -15,9 +17,10 @@ from pytest_vswitch.errors import HostError
 class Transcript:
     """`transcript.log` of a run, and one log beside it for each long-running program."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path | None) -> None:
+        """None: nothing is kept, for one who only looks."""
         self._directory = directory
-        self._path = directory / "transcript.log"
+        self._path = directory / "transcript.log" if directory else Path(os.devnull)
         self._lock = threading.Lock()
         self._lost = 0
 
@@ -39,20 +42,29 @@ class Transcript:
         )
 
     def program(
-        self, host: str, name: str, argv: Sequence[str], env: Mapping[str, str] | None = None
+        self,
+        host: str,
+        name: str,
+        argv: Sequence[str],
+        env: Mapping[str, str] | None = None,
+        why: str = "",
     ) -> BinaryIO:
         """A long-running program that begins; what it prints goes to the log returned.
 
         Raises HostError when there can be no log.
         """
-        log = self._directory / "logs" / f"{host}-{name.replace(' ', '-')}.log"
+        if self._directory is None:
+            return open(os.devnull, "ab", buffering=0)
+        log = self._directory / "logs" / f"{_word(host)}-{_word(name)}.log"
         try:
             log.parent.mkdir(parents=True, exist_ok=True)
             file = log.open("ab", buffering=0)
         except OSError as error:
             raise HostError(f"cannot write {log}: {error.strerror}") from None
         words = [*(f"{key}={value}" for key, value in (env or {}).items()), *argv]
-        self._write(host, f"$ {shlex.join(words)}\n[{name} runs; its output: logs/{log.name}]")
+        reason = f"# {why}\n" if why else ""
+        told = f"[{name} runs; its output: logs/{log.name}]"
+        self._write(host, f"{reason}$ {shlex.join(words)}\n{told}")
         return file
 
     def note(self, host: str, text: str) -> None:
@@ -73,3 +85,8 @@ class Transcript:
                 # A full disk must not keep a host from being put in order. It is the run's
                 # journal that makes an error of it.
                 self._lost += 1
+
+
+def _word(name: str) -> str:
+    """As a part of a file's name: of `root@dut1:2222`, too."""
+    return re.sub(r"[^A-Za-z0-9._@-]+", "-", name)

@@ -14,33 +14,24 @@ from ruamel.yaml import YAML
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab.document import Document, Key, parse, read_text
-from pytest_vswitch.lab.schema import (
-    Dut,
-    Generator,
-    Guest,
-    Lab,
-    Limits,
-    MemifPortSpec,
-    SimModel,
-    SimPortSpec,
-    shown,
-)
+from pytest_vswitch.lab.ports import KINDS
+from pytest_vswitch.lab.remote import Ssh
+from pytest_vswitch.lab.schema import Dut, Generator, Guest, Lab, Limits, SimModel, Target, shown
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
 MAX_FAULTS = 8
 """More than these in one file are only counted."""
 
-_PORT_KINDS = "`memif` or `sim`"
+_PORT_KINDS = "`nic`, `memif` or `sim`"
 _SUFFIXES = (".yaml", ".yml")
 _SECTIONS: dict[str, type[BaseModel]] = {
     "dut": Dut,
     "guest": Guest,
+    "target": Target,
     "generator": Generator,
     "sim": SimModel,
     "thresholds": Limits,
-    "memif": MemifPortSpec,
-    "sim port": SimPortSpec,
 }
 
 
@@ -124,7 +115,7 @@ def parse_lab(text: str, path: Path) -> Lab:
             f"(`{path.stem}`); take `name` out, or write `description`"
         )
     try:
-        lab = Lab.model_validate({"name": path.stem, **data})
+        lab = Lab.model_validate({"name": path.stem, **data}, context={"folder": path.parent})
     except ValidationError as error:
         raise InputError(_faults(error, document)) from None
     lab._path = path
@@ -227,7 +218,9 @@ def _explain(fault: Any, key: Key) -> str:
 
 _MISSING = {
     "dut": ": say where the data plane runs, e.g. `dut: {host: local}`",
-    "host": ": `local` or `sim`",
+    "host": ": `local`, `sim`, or over SSH `[user@]name[:port]`",
+    "bdf": ": say which port it is, e.g. `bdf: 0000:11:00.0` (`lspci -D`)",
+    "line_rate_gbps": ": say how fast the link is, e.g. `line_rate_gbps: 10`",
     "ports": ": list where the generator attaches, e.g. `- kind: memif`",
 }
 
@@ -236,10 +229,10 @@ def _keys_beside(loc: tuple[str | int, ...]) -> list[str]:
     """The keys that the schema knows where an unknown one was found."""
     if len(loc) == 1:
         return [key for key in Lab.model_fields if key != "name"]
-    section = str(loc[0])
-    if section == "ports":
-        section = "memif" if loc[2] == "memif" else "sim port"
-    return list(_SECTIONS[section].model_fields)
+    if loc[0] == "ports":
+        return list(KINDS[str(loc[2])].model_fields)
+    section: type[BaseModel] = Ssh if loc[1] == "ssh" and len(loc) > 2 else _SECTIONS[str(loc[0])]
+    return list(section.model_fields)
 
 
 def _code(expected: str) -> str:

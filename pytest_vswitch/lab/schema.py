@@ -12,38 +12,27 @@ from typing import Annotated, Any, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     PrivateAttr,
     ValidationInfo,
+    WithJsonSchema,
     field_validator,
     model_validator,
 )
-from pydantic_core import PydanticCustomError
+
+from pytest_vswitch.lab.address import FORM, LOCAL, SIM
+from pytest_vswitch.lab.ports import PortSpec, named
+from pytest_vswitch.lab.remote import HostName, Reached, SshSection
+from pytest_vswitch.lab.section import Matching, Section, wrong
 
 CASE_ID = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_]*=[^\s,=]+(,[a-z][a-z0-9_]*=[^\s,=]+)*)?")
 """`suite:name=value,name=value`, e.g. `pvp:frame_bytes=64`."""
 
 
-def _wrong(message: str) -> PydanticCustomError:
-    # Braces would be taken for fields of pydantic's message template.
-    return PydanticCustomError("lab", "{message}", {"message": message})
-
-
-def _matching(pattern: str, hint: str) -> AfterValidator:
-    def check(text: str) -> str:
-        if not re.fullmatch(pattern, text):
-            raise _wrong(f"{text!r} will not do: {hint}")
-        return text
-
-    return AfterValidator(check)
-
-
 def _power_of_two(number: int) -> int:
     if number & (number - 1):
-        raise _wrong(f"must be a power of two, e.g. {1 << (number.bit_length() - 1)}")
+        raise wrong(f"must be a power of two, e.g. {1 << (number.bit_length() - 1)}")
     return number
 
 
@@ -52,7 +41,7 @@ def _lcores(value: object) -> object:
         return value
     if isinstance(value, list) and value and all(type(n) is int and n >= 0 for n in value):
         return value
-    raise _wrong("must be `auto` or a list of lcore numbers, e.g. [2, 3]")
+    raise wrong("must be `auto` or a list of lcore numbers, e.g. [2, 3]")
 
 
 def _on_off(value: object) -> object:
@@ -62,43 +51,41 @@ def _on_off(value: object) -> object:
     return str(value) if isinstance(value, int) else value
 
 
-Program = Annotated[str, _matching(r"[^\s\x00-\x1f\x7f-][^\x00-\x1f\x7f]*", "name a program")]
-PortName = Annotated[
-    str, _matching(r"[a-z][a-z0-9_]{0,15}", "at most 16 of a-z, 0-9 and _, a letter first")
-]
+def _not_simulated(host: str) -> str:
+    if host == SIM:
+        raise wrong(f"only the DUT can be a simulation; write `{LOCAL}`, or {FORM}")
+    return host
+
+
+Program = Annotated[str, Matching(r"[^\s\x00-\x1f\x7f-][^\x00-\x1f\x7f]*", "name a program")]
 Property = Annotated[
-    str, _matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits, `_`, `.` and `-` only")
+    str, Matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits, `_`, `.` and `-` only")
+]
+PropertyValue = Annotated[
+    Property,
+    BeforeValidator(_on_off),
+    WithJsonSchema({"type": ["string", "integer", "boolean"]}),
 ]
 CaseId = Annotated[
     str,
-    _matching(CASE_ID.pattern, "a case is written suite:name=value, e.g. pvp:frame_bytes=64"),
+    Matching(CASE_ID.pattern, "a case is written suite:name=value, e.g. pvp:frame_bytes=64"),
 ]
+NetworkNamespace = Annotated[
+    str, Matching(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,63}", "name a network namespace (`ip netns`)")
+]
+Place = Annotated[str, Matching(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,127}", "name a labgrid place")]
+RemoteHost = Annotated[HostName, AfterValidator(_not_simulated)]
 Memory = Annotated[int, Field(ge=64, le=1_048_576)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-LineRate = Annotated[float, Field(gt=0, le=1600)]
 
 
-class _Section(BaseModel):
-    """A mapping of the lab file: no unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(
-        extra="forbid", strict=True, frozen=True, use_attribute_docstrings=True
-    )
-
-    @model_validator(mode="before")
-    @classmethod
-    def _empty_is_absent(cls, data: object) -> object:
-        """A known key without a value (all below it commented out) takes its default."""
-        if not isinstance(data, Mapping):
-            return data
-        return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
-
-
-class Dut(_Section):
+class Dut(Reached):
     """The device under test: where the data plane runs, and what it may use."""
 
-    host: Literal["local", "sim"]
-    """`local`: this machine, with real programs; `sim`: a simulation, labelled as one."""
+    host: HostName
+    """`local`: this machine; `sim`: a simulation; or over SSH: `[user@]name[:port]`."""
+    ssh: SshSection = None
+    """How the host is reached over SSH; not with `local` and `sim`."""
     lcores: Annotated[Literal["auto"] | list[int], BeforeValidator(_lcores)] = "auto"
     """CPUs for the host's testpmd, the first for its command line; `auto` chooses."""
     hugepages: Literal["auto", "none", "2M", "1G"] = "auto"
@@ -112,11 +99,11 @@ class Dut(_Section):
     @classmethod
     def _once_each(cls, lcores: Literal["auto"] | list[int]) -> Literal["auto"] | list[int]:
         if len(set(lcores)) != len(lcores) and lcores != "auto":
-            raise _wrong("names an lcore twice")
+            raise wrong("names an lcore twice")
         return lcores
 
 
-class Guest(_Section):
+class Guest(Section):
     """The virtual machine of the topologies that have one."""
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
@@ -129,49 +116,44 @@ class Guest(_Section):
     """QEMU, a name on PATH or a path."""
     kernel: str = "auto"
     """`auto`, or the path of a vmlinuz; its modules are found by its version."""
-    virtio: dict[Property, Annotated[Property, BeforeValidator(_on_off)]] = {}
+    virtio: dict[Property, PropertyValue] = Field(default_factory=dict)
     """Properties of QEMU's virtio-net-pci device, e.g. `mrg_rxbuf: off`."""
 
     @field_validator("kernel")
     @classmethod
     def _kernel_path(cls, kernel: str) -> str:
         if kernel != "auto" and not re.fullmatch(r"/[^\x00-\x1f\x7f]+", kernel):
-            raise _wrong("must be `auto` or the absolute path of a vmlinuz")
+            raise wrong("must be `auto` or the absolute path of a vmlinuz")
         return kernel
 
 
-class MemifPortSpec(_Section):
-    """A DUT port over shared memory (memif)."""
-
-    kind: Literal["memif"]
-    """`memif`: a port that a generator on the same machine reaches over shared memory."""
-    name: PortName = ""
-    """What reports call the port; default `memif0`, `memif1`, ... by position."""
-    line_rate_gbps: LineRate = 10.0
-    """Wire speed that the port stands for [Gbit/s]; no trial offers more."""
-
-
-class SimPortSpec(_Section):
-    """A port of the simulated DUT."""
-
-    kind: Literal["sim"]
-    """`sim`: a port of the simulated DUT; it is called `sim0`, `sim1`, ... by position."""
-    line_rate_gbps: LineRate = 10.0
-    """Wire speed that the port stands for [Gbit/s]; no trial offers more."""
-
-
-class Generator(_Section):
+class Generator(Reached):
     """The traffic generator."""
 
-    kind: Literal["memif", "sim"]
-    """`memif` for memif ports, `sim` for simulated ones; default: as the DUT needs."""
+    kind: Literal["af_packet", "memif", "sim"]
+    """`af_packet` for NIC ports, `memif` or `sim` for those; default: as the ports need."""
+    host: RemoteHost | None = None
+    """Where it runs: `local`, or over SSH `[user@]name[:port]`; default: on the DUT."""
+    ssh: SshSection = None
+    """How its host is reached over SSH; only with `generator.host`."""
+    netns: NetworkNamespace | None = None
+    """Network namespace that its interfaces are in; default: none. Not for memif."""
     cpu: Annotated[int, Field(ge=0)] | None = None
     """CPU that the generator is pinned to; default: chosen apart from the DUT's lcores."""
     ring_size: Annotated[int, Field(ge=64, le=16384), AfterValidator(_power_of_two)] = 1024
     """Frames that a memif port queues in each direction, like a NIC's descriptors."""
 
 
-class SimModel(_Section):
+class Target(Reached):
+    """A second DUT, which live migration moves the guest to."""
+
+    host: RemoteHost
+    """`local`, or over SSH: `[user@]name[:port]`."""
+    ssh: SshSection = None
+    """How the host is reached over SSH; not with `local`."""
+
+
+class SimModel(Section):
     """How the simulated DUT behaves."""
 
     seed: Annotated[int, Field(ge=0, lt=2**64)] = 1
@@ -180,7 +162,7 @@ class SimModel(_Section):
     """Frames of 64 bytes that it can forward, sum of both directions [frames/s]."""
 
 
-class Limits(_Section):
+class Limits(Section):
     """The thresholds of one case; at least one."""
 
     ndr_pps: Positive | None = None
@@ -197,14 +179,14 @@ class Limits(_Section):
     @model_validator(mode="after")
     def _at_least_one(self) -> Limits:
         if not self.model_fields_set:
-            raise _wrong(f"sets no threshold; give at least one of {', '.join(LIMITS)}")
+            raise wrong(f"sets no threshold; give at least one of {', '.join(LIMITS)}")
         return self
 
 
 LIMITS = tuple(Limits.model_fields)
 
 
-class Lab(_Section):
+class Lab(Section):
     """A lab: DUT, ports, generator, and what is asked of each case."""
 
     name: str
@@ -214,17 +196,18 @@ class Lab(_Section):
     dut: Dut
     """The device under test."""
     guest: Guest = Guest()
-    """The virtual machine of the topologies that have one."""
-    ports: Annotated[
-        list[Annotated[MemifPortSpec | SimPortSpec, Field(discriminator="kind")]],
-        Field(min_length=1),
-    ]
+    """The virtual machine, in the topologies that have one."""
+    target: Target | None = None
+    """A second DUT, which live migration moves the guest to."""
+    ports: Annotated[list[PortSpec], Field(min_length=1)]
     """Where the generator attaches, in order; frames into the first come out of the second."""
     generator: Generator
     """The traffic generator; default: the one that fits the ports."""
     sim: SimModel | None = None
     """How the simulated DUT behaves; only with `dut.host: sim`."""
-    thresholds: dict[CaseId, Limits] = {}
+    place: Place | None = None
+    """Name of the labgrid place to acquire for a run; default: none."""
+    thresholds: dict[CaseId, Limits] = Field(default_factory=dict)
     """What each case must reach, by case id; `vswitch threshold` writes them."""
 
     _path: Path | None = PrivateAttr(default=None)
@@ -250,46 +233,78 @@ class Lab(_Section):
         if not isinstance(data, Mapping):
             return data
         dut, generator = data.get("dut"), data.get("generator")
-        sim = isinstance(dut, Mapping) and dut.get("host") == "sim"
+        sim = isinstance(dut, Mapping) and dut.get("host") == SIM
         filled = dict(data)
         if generator is None or isinstance(generator, Mapping):
             filled["generator"] = dict(generator or {})
-            filled["generator"].setdefault("kind", "sim" if sim else "memif")
+            if filled["generator"].get("kind") is None:
+                kind = _first_kind(data.get("ports"))
+                filled["generator"]["kind"] = "sim" if sim else _GENERATORS.get(kind, "memif")
         if sim and filled.get("sim") is None:
             filled["sim"] = {}
         return filled
 
     @field_validator("ports")
     @classmethod
-    def _name_the_ports(
-        cls, ports: list[MemifPortSpec | SimPortSpec]
-    ) -> list[MemifPortSpec | SimPortSpec]:
-        named = [
-            port.model_copy(update={"name": f"memif{index}"})
-            if isinstance(port, MemifPortSpec) and not port.name
-            else port
-            for index, port in enumerate(ports)
-        ]
-        names = [port.name for port in named if isinstance(port, MemifPortSpec)]
-        if twice := next((name for name in names if names.count(name) > 1), None):
-            raise _wrong(f"two ports are called `{twice}`")
-        return named
+    def _name_the_ports(cls, ports: list[PortSpec]) -> list[PortSpec]:
+        return named(ports)
 
-    @field_validator("ports", "generator", "sim")
+    @field_validator("ports", "generator", "sim", "target")
     @classmethod
     def _one_world(cls, value: Any, info: ValidationInfo) -> Any:
         """Simulated and real parts do not mix: a simulated number must never pass for a real."""
         if not (dut := info.data.get("dut")):
             return value
-        kind = "sim" if dut.host == "sim" else "memif"
+        simulated = dut.host == SIM
         with_host = f"with `dut.host: {dut.host}`"
-        if info.field_name == "sim" and kind != "sim":
-            raise _wrong(f"{with_host} there is no simulated DUT; take `sim` out")
-        if info.field_name == "ports" and any(port.kind != kind for port in value):
-            raise _wrong(f"{with_host} every port is of kind `{kind}`")
-        if info.field_name == "generator" and value.kind != kind:
-            raise _wrong(f"{with_host} the generator is of kind `{kind}`, not `{value.kind}`")
+        if info.field_name == "sim" and value is not None and not simulated:
+            raise wrong(f"{with_host} there is no simulated DUT; take `sim` out")
+        if info.field_name == "target" and value is not None and simulated:
+            raise wrong(f"{with_host} there is no second DUT; take `target` out")
+        if info.field_name == "ports":
+            _check_ports(value, simulated, with_host)
+        if info.field_name == "generator" and (ports := info.data.get("ports")):
+            _check_generator(value, ports[0].kind, dut, with_host)
         return value
+
+
+_GENERATORS = {"nic": "af_packet", "memif": "memif", "sim": "sim"}
+"""Kind of generator, by kind of port."""
+
+
+def _first_kind(ports: object) -> str:
+    first = ports[0] if isinstance(ports, list) and ports else None
+    return str(first.get("kind")) if isinstance(first, Mapping) else ""
+
+
+def _check_ports(ports: list[PortSpec], simulated: bool, with_host: str) -> None:
+    kinds = {port.kind for port in ports}
+    if simulated and kinds != {"sim"}:
+        raise wrong(f"{with_host} every port is of kind `sim`")
+    if not simulated and "sim" in kinds:
+        raise wrong(f"{with_host} every port is of kind `nic` or `memif`")
+    if len(kinds) > 1:
+        raise wrong("ports of kind `nic` and `memif` do not mix; a lab has one kind")
+
+
+def _check_generator(generator: Generator, port: str, dut: Dut, with_host: str) -> None:
+    if (dut.host == SIM) != (generator.kind == "sim"):
+        other = "sim" if dut.host == SIM else _GENERATORS[port]
+        raise wrong(f"{with_host} the generator is of kind `{other}`, not `{generator.kind}`")
+    if generator.kind != _GENERATORS[port]:
+        raise wrong(
+            f"ports of kind `{port}` want a generator of kind `{_GENERATORS[port]}`, "
+            f"not `{generator.kind}`"
+        )
+    if port == "nic":
+        return
+    if generator.netns is not None:
+        raise wrong(f"ports of kind `{port}` are in no network namespace; take `netns` out")
+    if generator.host not in (None, dut.host):
+        raise wrong(
+            f"ports of kind `{port}` are reached from the DUT only; take `host` out, "
+            f"or write `{dut.host}`"
+        )
 
 
 def shown(path: Path) -> str:

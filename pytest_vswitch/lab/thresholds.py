@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab import loader
 from pytest_vswitch.lab.document import compose, read_text
+from pytest_vswitch.lab.edit import Edit, edited, end, line_end, replace_file
 from pytest_vswitch.lab.loader import parse_lab
 from pytest_vswitch.lab.schema import LIMITS, shown
 
 Thresholds = Mapping[str, Mapping[str, float]]
-Edit = tuple[int, int, str]
-"""Replace the characters from, to, by."""
 
 
 def margin(text: str) -> float:
@@ -49,7 +45,7 @@ def updated(path: Path, thresholds: Thresholds) -> str:
     before = parse_lab(text, path)
     edits: list[Edit] = []
     _merge(text, None, compose(text, path), {"thresholds": thresholds}, edits)
-    result = _edited(text, edits)
+    result = edited(text, edits)
     expected = before.model_dump()
     for case, limits in thresholds.items():
         old = expected["thresholds"].get(case, dict.fromkeys(LIMITS))
@@ -74,7 +70,7 @@ def write(path: Path, thresholds: Thresholds) -> None:
     """
     text = updated(path, thresholds)
     try:
-        _replace(path.resolve(), text)
+        replace_file(path.resolve(), text)
     except OSError as error:
         raise InputError(f"{shown(path)}: cannot be written: {error.strerror}") from None
 
@@ -88,7 +84,7 @@ def _merge(
         if written:
             start = value.start_mark.index
             edits.append((start - (text[start - 1] == " "), value.end_mark.index, ""))
-        at = _line_end(text, (value if written else key).end_mark.index)
+        at = line_end(text, (value if written else key).end_mark.index)
         edits.append((at, at, _below(new, key.start_mark.column + 2)))
         return
     present = {name.value: (name, item) for name, item in value.value}
@@ -103,42 +99,12 @@ def _merge(
             edits.append((at, at, f" {_number(new[name])}"))
     fresh = {name: item for name, item in new.items() if name not in present}
     if fresh and isinstance(value, MappingNode) and value.flow_style:
-        at = _end(value.value[-1][1])
+        at = end(value.value[-1][1])
         edits.append((at, at, f", {_flow(fresh)[1:-1]}"))
     elif fresh:
-        at = _line_end(text, _end(value))
+        at = line_end(text, end(value))
         gap = "\n" if key is None else ""
         edits.append((at, at, gap + _below(fresh, value.value[0][0].start_mark.column)))
-
-
-def _end(node: Node) -> int:
-    """Where the text of a node ends; a block's own mark lies beyond its trailing comments."""
-    if isinstance(node, (MappingNode, SequenceNode)) and not node.flow_style and node.value:
-        last = node.value[-1]
-        if isinstance(last, Node):
-            return _end(last)
-        name, item = last
-        return _end(item if item.value else name)
-    return int(node.end_mark.index)
-
-
-def _line_end(text: str, index: int) -> int:
-    """End of the line that a node ends in; a block scalar ends at the next line's start."""
-    if text[index - 1 : index] == "\n":
-        index -= 1
-    elif (index := text.find("\n", index)) < 0:
-        return len(text)
-    return index - (text[index - 1 : index] == "\r")
-
-
-def _edited(text: str, edits: list[Edit]) -> str:
-    """The edits done; of two at one place, the one that was noted first comes first."""
-    line_break = "\r\n" if "\r\n" in text else "\n"
-    parts, done = [], 0
-    for start, end, insert in sorted(edits, key=lambda edit: edit[0]):
-        parts += [text[done:start], insert.replace("\n", line_break)]
-        done = end
-    return "".join([*parts, text[done:]])
 
 
 def _below(entries: Mapping[str, Any], indent: int) -> str:
@@ -163,26 +129,3 @@ def _flow(item: Any) -> str:
 def _number(limit: float) -> str:
     """A whole number is written as one: `37000`, not `37000.0` or `3.7e+04`."""
     return str(int(limit)) if float(limit).is_integer() else repr(float(limit))
-
-
-def _replace(path: Path, text: str) -> None:
-    """Write beside the file, sync, and rename over it; mode and owner stay."""
-    old = path.stat()
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
-        with open(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), old.st_mode & 0o7777)
-            with suppress(PermissionError):
-                os.fchown(file.fileno(), old.st_uid, old.st_gid)
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)

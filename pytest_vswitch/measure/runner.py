@@ -58,10 +58,11 @@ class TrialRunner:
         *,
         record: Callable[[Trial], None],
         progress: Callable[[Progress], None],
+        may_go_on: Callable[[], None] = lambda: None,
         margin_s: float = 30.0,
         settle_s: float = 2.0,
     ) -> None:
-        """`record` must have the trial on disk when it returns.
+        """`record` must have the trial on disk when it returns; `may_go_on` raises if not.
 
         `margin_s` is how much longer than its duration a trial may take, `settle_s` how
         long its last frames may be in flight after the generator has seen its end.
@@ -71,6 +72,7 @@ class TrialRunner:
         self.frame_bytes = frame_bytes
         self._record = record
         self._progress = progress
+        self._may_go_on = may_go_on
         self._margin_s = margin_s
         self._settle_s = settle_s
         self._counters: object | None = None
@@ -87,6 +89,7 @@ class TrialRunner:
         Raises DutError when a program of the topology ends, HostError when the generator
         does, BooksError when the counters do not reconcile. The generator is stopped then.
         """
+        self._may_go_on()
         focus = focus or Focus("trial")
         number = len(self._trials) + 1
         before, self._counters = self._counters, None

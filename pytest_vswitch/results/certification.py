@@ -60,8 +60,12 @@ class Certification:
         parameters: Mapping[str, str | int | float],
         limits: Mapping[str, Mapping[str, float]],
         progress: Callable[[Progress], None],
+        may_go_on: Callable[[], None] = lambda: None,
     ) -> None:
-        """`limits` are the lab's thresholds by case id; `frame_bytes` is a parameter."""
+        """`limits` are the lab's thresholds by case id; `frame_bytes` is a parameter.
+
+        `may_go_on` is asked before each trial, and raises if it must not be.
+        """
         words = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
         topology, generator = wired.topology, wired.generator
         facts = topology.facts
@@ -88,6 +92,7 @@ class Certification:
         self._plan = plan
         self._limits = limits.get(self.case.id, {})
         self._progress = progress
+        self._may_go_on = may_go_on
         self._ended = False
         journal.append(CaseBegun(self.case))
 
@@ -109,6 +114,7 @@ class Certification:
             self.frame_bytes,
             record=record,
             progress=self._progress,
+            may_go_on=self._may_go_on,
         )
         search = self._plan.search
         for repeat in range(1, self._plan.repeats + 1):

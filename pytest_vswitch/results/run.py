@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Callable
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import TracebackType
 
 from pytest_vswitch import registry
 from pytest_vswitch.errors import InputError, VswitchError
-from pytest_vswitch.hosts import leftovers
 from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.open_host import OpenHost
+from pytest_vswitch.hosts.opening import LOOK, open_host
 from pytest_vswitch.hosts.transcript import Transcript
+from pytest_vswitch.lab.address import SIM
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.measure.functional import wait_until_forwarding
 from pytest_vswitch.results import host_facts, record, run_directory
@@ -21,42 +24,61 @@ from pytest_vswitch.results.journal import Journal, RunBegun
 _FIRST_FRAME_S = 30.0
 
 
-def preflight(lab: Lab, topologies: list[str]) -> None:
-    """Raise InputError for what the lab or the machine lacks; nothing is started or changed."""
-    host = LocalHost("preflight", Transcript(Path()))
-    if lab.dut.host != "sim":
-        for owner in leftovers.owners():
+def preflight(lab: Lab, topologies: list[str], *, waits: bool) -> None:
+    """Raise InputError for what the lab or its hosts lack; nothing is started or changed.
+
+    Unless the run `waits` for it, a DUT in use is refused, too.
+    """
+    with _looking_at(lab) as host:
+        for owner in [] if waits else host.in_use():
             raise InputError(
-                f"{host.name} is in use by {owner}: wait for its end, or end that process"
+                f"{host.name} is in use by {owner}: wait for its end (`--wait 30m` does), or "
+                f"see `vswitch lab release --help`"
             )
-    for name in topologies:
-        registry.topology(_wiring(lab, name)).preflight(lab, host)
+        for name in topologies:
+            registry.topology(_wiring(lab, name)).preflight(lab, host)
 
 
 class Run:
     """An open run; closing it ends every program and undoes every change."""
 
-    def __init__(self, lab: Lab, facts: record.Run, reports: Path) -> None:
+    def __init__(
+        self,
+        lab: Lab,
+        facts: record.Run,
+        reports: Path,
+        *,
+        wait_s: float = 0.0,
+        tell: Callable[[str], None] = lambda text: None,
+    ) -> None:
         """Makes the run's directory and begins its journal. Undoes what dead runs left.
 
-        `cleaned` says, a sentence each, what that was. Raises HostError when another run
-        has begun since `preflight`.
+        `tell` is told, a sentence each, what that was, and what is waited for. Raises
+        HostError when the DUT cannot be had within `wait_s`.
         """
         self.lab = lab
         self._wiring = contextlib.ExitStack()
         self._wired: Wired | None = None
         with contextlib.ExitStack() as opening:
-            state = leftovers.STATE
-            if facts.simulated:  # needs nothing, so not root either
-                state = Path(opening.enter_context(TemporaryDirectory(prefix="vswitch-sim-")))
-            self.cleaned = _clean(state)
             self.directory = run_directory.create(reports, facts.id)
             transcript = Transcript(self.directory.path)
-            self.host = opening.enter_context(LocalHost(facts.id, transcript, state))
+            if facts.simulated:  # needs nothing, so not root either
+                state = opening.enter_context(TemporaryDirectory(prefix="vswitch-sim-"))
+                self.host: OpenHost = opening.enter_context(
+                    LocalHost(facts.id, transcript, Path(state))
+                )
+            else:
+                self.host = opening.enter_context(
+                    open_host(lab, run=facts.id, transcript=transcript, wait_s=wait_s, tell=tell)
+                )
             self.host_facts = host_facts.collect(self.host)
             self.journal = opening.enter_context(Journal(self.directory.journal))
             self.journal.append(RunBegun(facts, lab.model_dump(mode="json"), self.host_facts))
             self._stack = opening.pop_all()
+
+    def check_reserved(self) -> None:
+        """Raise ReservationLost, naming who took it, when the DUT is no longer this run's."""
+        self.host.check_reserved()
 
     def wired(self, name: str) -> Wired:
         """The topology of that name, forwarding; brought up anew if it is not or died."""
@@ -106,13 +128,10 @@ class Run:
 
 
 def _wiring(lab: Lab, name: str) -> str:
-    return "sim" if lab.dut.host == "sim" else name
+    return "sim" if lab.dut.host == SIM else name
 
 
-def _clean(state: Path) -> list[str]:
-    told = []
-    for left in leftovers.find(state):
-        leftovers.clean(left)
-        what = [f"{name} ({pid})" for pid, name in left.processes] + list(map(str, left.changes))
-        told.append(f"removed what run {left.run} left: {', '.join(what) or 'its directory'}")
-    return told
+def _looking_at(lab: Lab) -> contextlib.AbstractContextManager[OpenHost]:
+    if lab.dut.host == SIM:
+        return contextlib.nullcontext(LocalHost(LOOK, Transcript(None)))
+    return open_host(lab)

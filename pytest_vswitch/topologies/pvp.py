@@ -11,6 +11,7 @@ and a frame sent into port 1 the other way round. Memif ports stand for the NICs
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -46,6 +47,19 @@ class Snapshot:
     guest: Mapping[int, testpmd.PortCounters]
 
 
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """What was decided on the way to a running PVP."""
+
+    accelerator: kvm.Accelerator
+    pages: hugepages.Hugepages
+    cores: LcorePlan
+    virtio: Mapping[str, str]
+    """Properties that the lab sets on the guest's ports."""
+    commands: tuple[tuple[str, tuple[str, ...]], ...]
+    """As in `Facts`."""
+
+
 class Pvp:
     """A running PVP; see `topologies.topology.Topology`."""
 
@@ -59,18 +73,42 @@ class Pvp:
         switch: testpmd.Testpmd,
         guest: qemu.Guest,
         forwarder: testpmd.Testpmd,
-        facts: Facts,
-        generator_cpu: int | None,
+        chosen: Chosen,
     ) -> None:
         self._host = host
         self._process = process
         self._switch = switch
         self._guest = guest
         self._forwarder = forwarder
+        self._chosen = chosen
         self.ports = ports
-        self.facts = facts
-        self.generator_cpu = generator_cpu
+        self.generator_cpu = chosen.cores.generator_cpu
         """CPU left for the traffic generator; None if it shares the others'."""
+
+    @functools.cached_property
+    def facts(self) -> Facts:
+        """Read from the programs when first asked for."""
+        chosen = self._chosen
+        infos = [self._switch.port_info(_MEMIF[index]) for index in range(len(self.ports))]
+        return Facts(
+            versions={
+                "host dpdk": self._switch.version,
+                "guest dpdk": self._forwarder.version,
+                "qemu": self._guest.version,
+                "guest kernel": self._guest.run("uname -r").strip(),
+            },
+            virtio_features=", ".join(
+                f"{name}='{self._guest.property(0, name)}'" for name in chosen.virtio
+            ),
+            nic=", ".join(
+                f"{port.name} ({info.driver}, shared memory)"
+                for port, info in zip(self.ports, infos, strict=True)
+            ),
+            accelerator=chosen.accelerator.name,
+            memory=str(chosen.pages),
+            remarks=_remarks(chosen.accelerator, chosen.pages, chosen.cores),
+            commands=chosen.commands,
+        )
 
     @property
     def guest(self) -> qemu.Guest:
@@ -213,7 +251,15 @@ def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
         runtime = f"/var/run/dpdk/{on_host.file_prefix}"
         for path in (runtime, *sockets, *(port.socket for port in ports)):
             stack.enter_context(host.changing(Change("made", path)))
-        process = stack.enter_context(host.spawn(argv, name="host testpmd", stop_with="quit\n"))
+        process = stack.enter_context(
+            host.spawn(
+                argv,
+                name="host testpmd",
+                stop_with="quit\n",
+                why="the switch: memif 0 and 1, vhost-user 2 and 3, chained by its portlist "
+                "(guide, 4.2.4)",
+            )
+        )
         switch = testpmd.Testpmd(process)
 
         in_guest = qemu.Parameters(
@@ -255,27 +301,8 @@ def provision(lab: Lab, host: Host) -> Iterator[Pvp]:
             ("QEMU", tuple(in_guest.argv(lab.guest.qemu, f"{host.scratch}/guest"))),
             ("guest testpmd", tuple(forwarding.argv(image.testpmd))),
         )
-        nic = ", ".join(
-            f"{port.name} ({switch.port_info(_MEMIF[i]).driver}, shared memory)"
-            for i, port in enumerate(ports)
-        )
-        facts = Facts(
-            versions={
-                "host dpdk": switch.version,
-                "guest dpdk": forwarder.version,
-                "qemu": guest.version,
-                "guest kernel": guest.run("uname -r").strip(),
-            },
-            virtio_features=", ".join(
-                f"{name}='{guest.property(0, name)}'" for name in lab.guest.virtio
-            ),
-            nic=nic,
-            accelerator=accelerator.name,
-            memory=str(pages),
-            remarks=_remarks(accelerator, pages, cores),
-            commands=commands,
-        )
-        yield Pvp(host, ports, process, switch, guest, forwarder, facts, cores.generator_cpu)
+        chosen = Chosen(accelerator, pages, cores, lab.guest.virtio, commands)
+        yield Pvp(host, ports, process, switch, guest, forwarder, chosen)
 
 
 def _plan_lcores(lab: Lab, host: Host) -> LcorePlan:

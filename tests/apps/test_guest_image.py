@@ -7,6 +7,7 @@ import lzma
 import os
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -153,14 +154,14 @@ def test_a_build_that_failed_is_no_obstacle(
 ) -> None:
     with_kernel(host)
     with monkeypatch.context() as broken:
-        broken.setattr(LocalHost, "write_bytes", fail)
+        broken.setattr(LocalHost, "write_text", fail)
         with pytest.raises(HostError, match="disk full"):
             prepare(host)
     assert not list(Path(host.cache).glob("guest-*"))
     assert Path(prepare(host).initramfs).exists()
 
 
-def fail(self: LocalHost, path: str, data: bytes) -> None:
+def fail(self: LocalHost, path: str, text: str) -> None:
     raise HostError("disk full")
 
 
@@ -230,8 +231,27 @@ def test_modules_with_what_they_depend_on_once_and_first(host: LocalHost, tmp_pa
         },
     )
     found = guest_image._modules(host, directory, ("virtio_pci", "virtio_console"))
-    assert [name for name, _ in found] == ["virtio", "virtio_ring", "virtio_pci", "virtio_console"]
-    assert dict(found)["virtio_ring"] == module("virtio")
+    assert [module.name for module in found] == [
+        "virtio",
+        "virtio_ring",
+        "virtio_pci",
+        "virtio_console",
+    ]
+    assert found[1].content == module("virtio")
+
+
+@pytest.mark.parametrize(
+    ("ending", "packed"), [("", bytes), (".xz", lzma.compress), (".gz", gzip.compress)]
+)
+def test_a_module_is_unpacked_on_its_way_into_the_image(
+    host: LocalHost, ending: str, packed: Callable[[bytes], bytes]
+) -> None:
+    path = Path(host.scratch) / f"uio.ko{ending}"
+    path.write_bytes(packed(module()))
+    place = Path(host.scratch) / "00-uio.ko"
+    guest_image._copy_module(host, guest_image._Module("uio", str(path), module()), str(place))
+    assert place.read_bytes() == module()
+    assert sorted(Path(host.scratch).glob("*uio*")) == [place, path]
 
 
 def test_a_module_that_is_built_in_is_left_out(host: LocalHost, tmp_path: Path) -> None:
@@ -239,7 +259,7 @@ def test_a_module_that_is_built_in_is_left_out(host: LocalHost, tmp_path: Path) 
     builtin = "kernel/drivers/uio/uio.ko\nkernel/fs/ext4/ext4.ko\n"
     directory = unpack_kernel(tmp_path, "6.1", files, builtin)
     found = guest_image._modules(host, directory, ("uio_pci_generic",))
-    assert [name for name, _ in found] == ["uio_pci_generic"]
+    assert [module.name for module in found] == ["uio_pci_generic"]
 
 
 def test_a_module_that_is_nowhere_is_named(host: LocalHost, tmp_path: Path) -> None:

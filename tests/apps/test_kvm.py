@@ -12,12 +12,19 @@ from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.apps.kvm import Accelerator
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.local import LocalHost
+from tests.hosts.machine import DEADLINE_S
 
 IMAGE = GuestImage("/boot/vmlinuz-6.1.0", "/cache/guest.cpio.gz", "6.1.0", "/usr/bin/dpdk-testpmd")
 
-WORKS = "echo booting; echo vswitch-probe-ok"
+WORKS = "echo booting; echo 'VFS: Unable to mount root fs on unknown-block(0,0)'"
 HANGS = "echo booting; exec sleep 3600"
 REFUSES = "echo 'qemu: Could not access KVM: Permission denied' >&2; exit 1"
+TCG = """for word; do
+    shift
+    case $word in kvm) word=tcg ;; host) word=max ;; esac
+    set -- "$@" "$word"
+done
+exec qemu-system-x86_64 "$@\""""
 ABORTS = "echo 'Assertion failed.' >&2; kill -ABRT $$"
 
 HUNG = Accelerator("tcg", "/dev/kvm opens, but a guest on it hung for 0.5 s in its kernel")
@@ -79,7 +86,16 @@ def test_a_guest_that_says_its_word(kvm_host: KvmHost, qemu: Qemu) -> None:
     assert choose(kvm_host, "kvm") == Accelerator("kvm", "")
     assert qemu.booted == 1  # known until the next boot
     assert "-accel kvm " in qemu.boots.read_text()
-    assert f"-kernel {IMAGE.kernel} -initrd {IMAGE.initramfs} " in qemu.boots.read_text()
+    assert f"-kernel {IMAGE.kernel} -append " in qemu.boots.read_text()
+
+
+def test_a_real_kernel_says_that_word(
+    kvm_host: KvmHost, qemu: Qemu, image: GuestImage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """On TCG, which works everywhere."""
+    monkeypatch.setattr(kvm, "DEADLINE_S", DEADLINE_S)
+    qemu.does(TCG)
+    assert choose(kvm_host, image=image) == Accelerator("kvm", "")
 
 
 def test_a_guest_that_hangs(kvm_host: KvmHost, qemu: Qemu) -> None:

@@ -15,7 +15,8 @@ from pytest_vswitch.apps import testpmd
 from pytest_vswitch.apps.testpmd import Parameters, PortCounters, PortInfo, Testpmd
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts import hugepages
-from pytest_vswitch.hosts.local import LocalHost, LocalProcess
+from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.open_host import HostProcess
 from pytest_vswitch.hosts.undo import Change
 from tests.hosts.machine import DEADLINE_S
 
@@ -211,7 +212,7 @@ def test_a_refused_command_is_told_in_its_words(real: Testpmd, command: str, wor
 
 
 def test_one_that_is_killed_is_told_at_once(real: Testpmd, host: LocalHost) -> None:
-    assert isinstance(real.terminal, LocalProcess)
+    assert isinstance(real.terminal, HostProcess)
     os.kill(real.terminal.pid, signal.SIGKILL)
     with pytest.raises(DutError, match=r"host testpmd (ended before|no longer takes input)"):
         real.counters()

@@ -11,20 +11,21 @@ import pytest
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts import local
-from pytest_vswitch.hosts.local import LocalHost, LocalProcess
+from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.open_host import HostProcess
 from tests.hosts.machine import DEADLINE_S, running, wait_until
 
 READY = re.compile("ready\n")
 
 
-def start(host: LocalHost, script: str, *, stop_with: str = "") -> LocalProcess:
+def start(host: LocalHost, script: str, *, stop_with: str = "") -> HostProcess:
     """A shell script that says `ready` once it can be judged."""
     program = host.spawn(["sh", "-c", script], name="it", stop_with=stop_with)
     program.read_until(READY, timeout_s=DEADLINE_S, what="start")
     return program
 
 
-def write_much(program: LocalProcess) -> None:
+def write_much(program: HostProcess) -> None:
     for _ in range(1000):
         program.write("x" * 4096)
 

@@ -191,12 +191,12 @@ DUT = "dut: {host: local}\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("foo: 1\n" + GOOD, "1:1: foo: unknown key; known here: description, dut, guest, ports,"),
+        ("foo: 1\n" + GOOD, "1:1: foo: unknown key; known here: description, dut, guest, target,"),
         ("port: []\n" + GOOD, "1:1: port: unknown key; did you mean `ports`? known here: "),
         (
             "dut:\n  host: local\n  lcore: [1]\n" + PORTS,
             "3:3: dut.lcore: unknown key; did you mean `lcores`? "
-            "known here: host, lcores, hugepages, memory_mb, testpmd",
+            "known here: host, ssh, lcores, hugepages, memory_mb, testpmd",
         ),
         (
             DUT + "ports:\n  - kind: memif\n    line_rate: 1\n",
@@ -216,18 +216,21 @@ DUT = "dut: {host: local}\n"
         ("dut: {host: sim}\nports: [{kind: sim}]\nsim: {speed: 1}\n", "3:7: sim.speed: unknown"),
         (PORTS, "1:1: `dut` is missing: say where the data plane runs, e.g. `dut: {host: local}`"),
         ("dut:\n" + PORTS, "1:1: dut: is empty: say where the data plane runs"),
-        ("dut: {memory_mb: 64}\n" + PORTS, "1:1: dut: `host` is missing: `local` or `sim`"),
+        ("dut: {memory_mb: 64}\n" + PORTS, "1:1: dut: `host` is missing: `local`, `sim`, or over"),
         (DUT, "1:1: `ports` is missing: list where the generator attaches, e.g. `- kind: memif`"),
         (DUT + "ports: []\n", "2:1: ports: is an empty list; give at least one entry"),
         (DUT + "ports: 2\n", "2:1: ports: must be a list (lines that begin with `- `), not a numb"),
         (DUT + "ports: [memif]\n", "2:9: ports[0]: must be a mapping (lines of `key: value`), not"),
-        (DUT + "ports: [{}]\n", "2:9: ports[0]: `kind` is missing: `memif` or `sim`"),
+        (DUT + "ports: [{}]\n", "2:9: ports[0]: `kind` is missing: `nic`, `memif` or `sim`"),
         (
             DUT + "ports: [{kind: tap}]\n",
-            "2:9: ports[0]: `kind` must be `memif` or `sim`, not `tap",
+            "2:9: ports[0]: `kind` must be `nic`, `memif` or `sim`, not `tap",
         ),
         ("dut: local\n" + PORTS, "1:1: dut: must be a mapping (lines of `key: value`), not text"),
-        ("dut: {host: loca}\n" + PORTS, "1:7: dut.host: must be `local` or `sim`, not `loca`"),
+        (
+            "dut: {host: lo cal}\n" + PORTS,
+            "1:7: dut.host: 'lo cal' is not a host: write `[user@]name",
+        ),
         ("description: 3\n" + GOOD, "1:1: description: must be text, not `3`; put it in quotes"),
     ],
 )
@@ -288,7 +291,7 @@ def test_a_line_rate_is_a_positive_number(rate: str) -> None:
     [
         (
             DUT + "ports: [{kind: sim}]\n",
-            "2:1: ports: with `dut.host: local` every port is of kind",
+            "2:1: ports: with `dut.host: local` every port is of kind `nic` or `memif`",
         ),
         (
             "dut: {host: sim}\n" + PORTS,
@@ -307,7 +310,7 @@ def test_simulated_and_real_do_not_mix(text: str, message: str) -> None:
 
 
 def test_all_faults_are_told_in_the_order_of_the_file() -> None:
-    told = refusal("dut:\n  host: loca\n  memory_mb: -1\nports: []\nfoo: 1\n").splitlines()
+    told = refusal("dut:\n  host: lo cal\n  memory_mb: -1\nports: []\nfoo: 1\n").splitlines()
     assert [line.split()[1] for line in told] == ["dut.host:", "dut.memory_mb:", "ports:", "foo:"]
 
 

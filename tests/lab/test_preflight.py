@@ -6,8 +6,9 @@ import pytest
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab.loader import parse_lab
+from pytest_vswitch.lab.ports import SimPortSpec
 from pytest_vswitch.lab.preflight import check_lcores, ranges, require_ports
-from pytest_vswitch.lab.schema import Dut, Generator, Lab, SimPortSpec
+from pytest_vswitch.lab.schema import Dut, Generator, Lab
 
 LAB = parse_lab(
     "dut:\n  host: local\n  lcores: [0, 5, 7]\nports:\n  - kind: memif\ngenerator:\n  cpu: 9\n",

@@ -6,15 +6,18 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pytest_vswitch.lab import loader, schema
+from pytest_vswitch.lab import loader, ports, remote, schema
 from pytest_vswitch.lab.document import read_text
 
 SECTIONS = (
     schema.Lab,
     schema.Dut,
     schema.Guest,
-    schema.MemifPortSpec,
-    schema.SimPortSpec,
+    schema.Target,
+    ports.NicPortSpec,
+    ports.MemifPortSpec,
+    ports.SimPortSpec,
+    remote.Ssh,
     schema.Generator,
     schema.SimModel,
     schema.Limits,
@@ -37,15 +40,55 @@ def test_every_field_says_what_it_is_and_stands_in_the_example(section: type[Bas
         assert name in keys or (section, name) == (schema.Lab, "name")
 
 
-def test_what_the_example_has_in_comments_loads_too() -> None:
-    text = "\n".join(
-        line.replace("# ", "", 1) if re.match(r"# (sim:|  )", line) else line
-        for line in read_text(EXAMPLE).splitlines()
+def uncommented(*keys: str) -> str:
+    """The example with these of its sections that stand in comments: `  ssh`, `  - kind`."""
+    lines, taken = [], ""
+    for line in read_text(EXAMPLE).splitlines():
+        found = re.fullmatch(r"( *)# (( *)(- )?([a-z_]+):.*|  +.*)", line)
+        if found and found[5] and f"{found[1]}{found[3]}{found[4] or ''}{found[5]}" in keys:
+            taken = found[1]
+        elif not found or found[1] != taken or not found[2].startswith("  "):
+            taken = "-"
+        lines.append(found[1] + found[2] if found and taken != "-" else line)
+    return "\n".join(lines)
+
+
+def test_the_simulation_in_the_examples_comments_loads_too() -> None:
+    sim = re.sub(
+        r"^    #.*\n", "", uncommented("sim").replace("host: local", "host: sim"), flags=re.M
     )
-    sim = re.sub(r"^    #.*\n", "", text.replace("host: local", "host: sim"), flags=re.M)
     sim = sim.replace("kind: memif", "kind: sim").replace("    name: memif0\n", "")
     lab = loader.parse_lab(sim, Path("sim.yaml"))
     assert lab.sim == schema.SimModel(seed=1, capacity_pps=1e7)
+
+
+def test_the_remote_lab_in_the_examples_comments_loads_too() -> None:
+    text = uncommented("  ssh", "target", "  - kind", "  host", "  netns", "place")
+    text = re.sub(r"^  - kind: memif\n(    .*\n)*|^  kind: memif\n", "", text, flags=re.M)
+    text = text.replace("host: local", "host: root@dut1")
+    lab = loader.parse_lab(text, Path("/labs/lab1.yaml"))
+    assert lab.dut.ssh == remote.Ssh(
+        config="~/.ssh/config",
+        known_hosts="~/.ssh/known_hosts",
+        identity="~/.ssh/id_ed25519",
+        passphrase="${DUT_PASSPHRASE}",
+        sudo_password="${DUT_SUDO_PASSWORD}",
+    )
+    assert lab.target == schema.Target(
+        host="root@dut2", ssh=remote.Ssh(identity="~/.ssh/id_ed25519")
+    )
+    assert (lab.generator.host, lab.generator.ssh) == ("root@generator", remote.Ssh())
+    assert (lab.generator.netns, lab.place) == ("generator", "rack1")
+    (port,) = lab.ports
+    assert port.model_dump() == {
+        "kind": "nic",
+        "bdf": "0000:11:00.0",
+        "driver": "vfio-pci",
+        "generator": "ens1f0",
+        "name": "nic0",
+        "line_rate_gbps": 25.0,
+        "mac": "02:00:00:00:00:01",
+    }
 
 
 def test_the_example_tells_the_defaults() -> None:

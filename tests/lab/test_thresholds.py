@@ -102,8 +102,8 @@ def test_the_example_keeps_every_comment(tmp_path: Path) -> None:
     write(path, NEW)
     after = path.read_text().splitlines()
     assert [line for line in text.splitlines() if line not in after] == [
-        "    ndr_pps: 20_000",
-        "    pdr_pps: 25_000",
+        "    ndr_pps: 20000",
+        "    pdr_pps: 25000",
     ]
 
 

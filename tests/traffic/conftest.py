@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vswitch.hosts.local import LocalHost, LocalProcess
+from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.open_host import HostProcess
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic.generator import DirectionCounts, Generator, Offer
@@ -23,7 +24,7 @@ from pytest_vswitch.traffic.memif.generator import MemifGenerator
 DEADLINE_S = 60.0
 _serial = itertools.count()
 
-Loop = Callable[[str], AbstractContextManager[LocalProcess]]
+Loop = Callable[[str], AbstractContextManager[HostProcess]]
 Connect = Callable[..., MemifGenerator]
 
 
@@ -46,7 +47,7 @@ def testpmd(host: LocalHost, sockets: Sequence[Path]) -> Loop:
     """Starts testpmd, forwarding between two memif servers in a given mode."""
 
     @contextlib.contextmanager
-    def start(mode: str) -> Iterator[LocalProcess]:
+    def start(mode: str) -> Iterator[HostProcess]:
         prefix = Path(host.scratch).name
         argv = ["stdbuf", "-oL", "dpdk-testpmd", "-l", "0,1", "--main-lcore", "0", "-n", "1"]
         argv += ["--no-pci", "--no-huge", "--no-shconf", "-m", "512", "--file-prefix", prefix]

@@ -1,0 +1,153 @@
+"""`vswitch plan`: what a run would do to its hosts, as scripts, without doing it."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pytest_vswitch.cli.command import Commands, command
+
+if TYPE_CHECKING:
+    from pytest_vswitch.hosts.host import Host
+    from pytest_vswitch.hosts.shell_script import Script
+    from pytest_vswitch.lab.schema import Lab
+
+
+def add(commands: Commands[argparse.ArgumentParser]) -> None:
+    plan = command(
+        commands,
+        "plan",
+        "print the shell script that a run carries out on each host",
+        "Prints the commands by which a run brings up the topologies of a suite, in order,\n"
+        "with the reason beside each, and how it undoes them at the end. The hosts are looked\n"
+        "at; nothing on them is changed or started, but for a kernel without a disk that tries\n"
+        "KVM, if nothing has tried it since the last boot. Run by `bash` on its host, as root,\n"
+        "a script brings the topology up until Ctrl-C.",
+        "vswitch plan suites/pvp --dut local | less\n"
+        "  vswitch plan suites/pvp --dut local | bash\n"
+        "  vswitch plan suites/pvp --dut lab1 -o scripts/",
+    )
+    plan.add_argument("suite", metavar="SUITE", nargs="+", help="as for pytest, e.g. suites/pvp")
+    plan.add_argument("--dut", metavar="LAB", required=True, help="a lab's name or file")
+    plan.add_argument("--topology", metavar="NAME", help="of several, print this one only")
+    plan.add_argument("--host", metavar="NAME", help="of several, print this one's script only")
+    plan.add_argument("-o", dest="directory", metavar="DIR", type=Path, help="one file per script")
+    plan.set_defaults(command=_plan)
+
+
+def _plan(arguments: argparse.Namespace) -> None:
+    from pytest_vswitch.errors import InputError
+    from pytest_vswitch.lab.loader import load
+
+    lab = load(arguments.dut)
+    topologies = _topologies(arguments.suite, arguments.dut)
+    if arguments.topology:
+        topologies = [name for name in topologies if name == arguments.topology]
+    if not topologies:
+        wanted = f"topology {arguments.topology}" if arguments.topology else "topology"
+        raise InputError(f"no test of {' '.join(arguments.suite)} uses a {wanted}")
+    if lab.dut.host == "sim":
+        print(f"# lab `{lab.name}` is a simulation: a run carries out no command on any host")
+        return
+    what = f"pytest {' '.join(arguments.suite)} --dut {arguments.dut}"
+    scripts = {}
+    for name in topologies:
+        for host, script in _scripts(lab, name, what, _progress()).items():
+            if arguments.host in (None, host):
+                scripts[f"{name}-{host}.sh"] = script.text()
+    if not scripts:
+        raise InputError(f"nothing is done on a host {arguments.host}")
+    if arguments.directory is None:
+        print("\n".join(scripts.values()), end="")
+        return
+    for name, text in scripts.items():
+        path = arguments.directory / name
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text)
+            path.chmod(0o755)
+        except OSError as error:
+            raise InputError(f"cannot write {path}: {error.strerror}") from None
+        print(path)
+
+
+def _progress() -> Callable[[str], None]:
+    """Tells a person at a terminal what is being looked at."""
+    if not sys.stderr.isatty():
+        return lambda why: None
+    return lambda why: print(f"vswitch: {why}", file=sys.stderr) if why else None
+
+
+def _topologies(suite: Sequence[str], dut: str) -> list[str]:
+    """Names of the topologies that the tests of `suite` use, in the order of first use.
+
+    Raises InputError, in pytest's words, when it cannot collect them.
+    """
+    import contextlib
+    import io
+
+    import pytest
+
+    from pytest_vswitch import registry
+    from pytest_vswitch.errors import InputError
+
+    known = registry.Registered(registry.TOPOLOGIES).names()
+    used: dict[str, None] = {}
+
+    class Collected:
+        def pytest_collection_finish(self, session: pytest.Session) -> None:
+            for item in session.items:
+                fixtures: Any = getattr(item, "fixturenames", ())
+                if "vswitch_run" in fixtures:
+                    used.update(dict.fromkeys(name for name in known if name in fixtures))
+
+    said = io.StringIO()
+    options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--color", "no"]
+    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        status = pytest.main([*suite, "--dut", dut, *options], plugins=[Collected()])
+    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
+        raise InputError(f"pytest cannot collect {' '.join(suite)}:\n{said.getvalue().strip()}")
+    return list(used)
+
+
+def _scripts(lab: Lab, topology: str, what: str, note: Callable[[str], None]) -> dict[str, Script]:
+    """By the host's name: what a run carries out there to bring `topology` up."""
+    import tempfile
+
+    from pytest_vswitch import registry
+    from pytest_vswitch.hosts.local import LocalHost
+    from pytest_vswitch.hosts.plan import RUN, PlanHost, Unanswered
+    from pytest_vswitch.hosts.shell_script import Script
+    from pytest_vswitch.hosts.transcript import Transcript
+
+    def script(host: Host) -> Script:
+        node = host.ask(["uname", "-n"]).output.strip()
+        title = f"The topology {topology} on host {host.name}, as `{what}` brings it up."
+        return Script(title, node, RUN)
+
+    with tempfile.TemporaryDirectory(prefix="vswitch-plan-") as log:
+        dut = LocalHost("plan", Transcript(Path(log)))
+        doing = script(dut)
+        recorder = PlanHost(dut, doing, note=note)
+        with registry.topology(topology).provision(lab, recorder) as wired:
+            recorder.up()
+            # A generator's first question is what ends the plan for its host.
+            attaching = script(dut)
+            attach = registry.generator(lab.generator.kind)
+            asker = PlanHost(dut, attaching, note=note, needs_answers=True)
+            try:
+                with attach(lab, asker, wired):
+                    pass
+            except Unanswered:
+                pass
+            doing.told += [f"{topology} is up; Ctrl-C ends it. Frames go between"]
+            doing.told += [
+                f"  {port.name}, {getattr(port, 'socket', port.name)}" for port in wired.ports
+            ]
+        doing.aside += [
+            step for step in attaching.up if not step.text.startswith(("await", "stop"))
+        ]
+    return {dut.name: doing}

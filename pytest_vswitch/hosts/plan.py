@@ -1,0 +1,263 @@
+"""A host that writes down what would be done to it, as a script, and is only looked at.
+
+What provisions a topology cannot tell it from a real one: what it reads is read from the
+real host, what it changes is recorded, and a recorded program is silent.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import re
+import signal
+import socket
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from types import TracebackType
+from typing import cast
+
+from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts import knobs, shell_script
+from pytest_vswitch.hosts.console import Console
+from pytest_vswitch.hosts.host import Completed, Host
+from pytest_vswitch.hosts.shell_script import Script, Step, command, word
+from pytest_vswitch.hosts.undo import Change
+
+RUN = "/run/vswitch-plan"
+"""Scratch directory of a script that is run by hand."""
+
+_DRIVER = re.compile(r"/sys/bus/pci/devices/([^/]+)/driver")
+
+
+_BRIEF = 60
+"""How much a script says of what it waits for [characters]."""
+
+
+class Unanswered(Exception):
+    """A plan ends here: what comes next depends on what a program answers."""
+
+
+class PlannedTerminal:
+    """A program, or a console that it serves, which a script will start or connect to."""
+
+    def __init__(self, host: PlanHost, name: str, stop_with: str = "") -> None:
+        self.name = name
+        self._host = host
+        self._word = word(re.sub(r"[^\w-]", "-", name))
+        self._stop_with = stop_with
+
+    @property
+    def pid(self) -> int:
+        raise HostError(f"{self.name} on {self._host.name} is planned only: it has no pid")
+
+    def write(self, text: str) -> None:
+        self._host.record(f"tell {self._word} {word(text)}")
+
+    def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
+        """Nothing, which the script waits for. Raises Unanswered if the host `needs_answers`."""
+        regex = word(shell_script.perl(pattern))
+        brief = what if len(what) <= _BRIEF else f"{what[:_BRIEF]}..."
+        self._host.record(f"await {self._word} {timeout_s:.0f} {word(brief)} {regex}")
+        if self._host.needs_answers:
+            raise Unanswered
+        return ""
+
+    def status(self, *, within_s: float = 0.0) -> int | None:
+        return None
+
+    def signal(self, number: int) -> None:
+        name = signal.Signals(number).name.removeprefix("SIG")
+        self._host.record(f'kill -{name} "${{pids[{self._word}]}}"')
+
+    def pin(self, thread: str, cpu: int, *, why: str = "") -> None:
+        self._host.record(f"pin {self._word} {word(thread)} {cpu}", why)
+
+    def tail(self, lines: int = 15) -> str:
+        return ""
+
+    def start(self, argv: Sequence[str], why: str) -> None:
+        self._host.record(command(["start", self._word, *argv]), why)
+
+    def connect(self, path: str) -> None:
+        self._host.record(command(["connect", self._word, path]))
+
+    def __enter__(self) -> PlannedTerminal:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        stop_with = word(self._stop_with) if self._stop_with else "''"
+        self._host.record(f"stop {self._word} {stop_with}")
+
+
+class PlanHost:
+    """See `hosts.host.Host`. `up` ends the part that does, and begins the one that undoes."""
+
+    scratch = RUN
+
+    def __init__(
+        self,
+        real: Host,
+        script: Script,
+        *,
+        note: Callable[[str], None] = lambda text: None,
+        needs_answers: bool = False,
+    ) -> None:
+        """`note` is told why the real host is asked something, which may take a while."""
+        self._real = real
+        self._steps = script.up
+        self._script = script
+        self._note = note
+        self._files: dict[str, bytes] = {}
+        self._drivers: dict[str, str] = {}
+        """By PCI address: the driver that it is bound to by now."""
+        self._commands: dict[str, str] = {}
+        """By name of a program: its command line."""
+        self.needs_answers = needs_answers
+
+    @property
+    def name(self) -> str:
+        return self._real.name
+
+    @property
+    def cache(self) -> str:
+        return self._real.cache
+
+    def record(self, text: str, why: str = "") -> None:
+        self._steps.append(Step(text, why))
+
+    def up(self) -> None:
+        self._steps = self._script.undo
+
+    # --- what is recorded ---
+
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: str | bytes = "",
+        timeout_s: float = 30.0,
+        check: bool = True,
+        why: str = "",
+    ) -> Completed:
+        """Recorded; it said nothing, and succeeded."""
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        line = command(argv)
+        line = shell_script.fed(line, data) if data else line
+        self.record(line if check else f"{line} || true", why)
+        return Completed(tuple(argv), 0, "")
+
+    def spawn(
+        self, argv: Sequence[str], *, name: str, stop_with: str = "", why: str = ""
+    ) -> PlannedTerminal:
+        if not self.which(argv[0]):
+            raise HostError(f"{self.name}: there is no program `{argv[0]}`")
+        program = PlannedTerminal(self, name, stop_with)
+        program.start(argv, why)
+        self._commands[name] = " ".join(argv)
+        return program
+
+    def write_text(self, path: str, text: str) -> None:
+        self.write_bytes(path, text.encode())
+
+    def write_bytes(self, path: str, data: bytes) -> None:
+        self._files[path] = data
+        self.record(shell_script.write(path, data))
+
+    @contextlib.contextmanager
+    def changing(self, change: Change) -> Iterator[None]:
+        """A setting of the kernel must be now as it was when this was planned."""
+        if change.kind == "rewrote" and knobs.is_knob(change.path):
+            self._expect(change.path, change.before)
+        bound = {change.path: change.after} if change.kind == "bound" and change.after else {}
+        self._drivers |= bound
+        try:
+            yield
+        finally:
+            for address in bound:
+                del self._drivers[address]
+            self.record(shell_script.undone(change))
+
+    def _expect(self, path: str, text: str) -> None:
+        self.record(f"expect {word(path)} {word(text.strip())}")
+
+    @contextlib.contextmanager
+    def console(self, path: str, name: str) -> Iterator[Console]:
+        terminal = PlannedTerminal(self, name)
+        terminal.connect(path)
+        with terminal:
+            yield cast(Console, terminal)  # without a thread, for there is nothing to read
+
+    def connect(self, address: str | int) -> socket.socket:
+        raise HostError(f"{self.name}: cannot connect to {address}, which is planned only")
+
+    # --- what is looked at ---
+
+    def ask(
+        self,
+        argv: Sequence[str],
+        *,
+        timeout_s: float = 30.0,
+        check: bool = True,
+        why: str = "",
+    ) -> Completed:
+        self._note(why)
+        return self._real.ask(argv, timeout_s=timeout_s, check=check, why=why)
+
+    def is_root(self) -> bool:
+        return self._real.is_root()
+
+    def which(self, program: str) -> str | None:
+        return self._real.which(program)
+
+    def python(self, module: str) -> list[str]:
+        return self._real.python(module)
+
+    def read_text(self, path: str) -> str:
+        return self.read_bytes(path).decode(errors="replace")
+
+    def read_bytes(self, path: str) -> bytes:
+        """What was written, or else what is there; the script holds the kernel to it."""
+        if path not in self._files:
+            return self._real.read_bytes(path)
+        data = self._files[path]
+        if knobs.is_knob(path):
+            self._expect(path, data.decode())
+        return data
+
+    def read_texts(self, pattern: str) -> Mapping[str, str]:
+        planned = {path: self._files[path].decode(errors="replace") for path in self._files}
+        matching = fnmatch.filter(planned, pattern)
+        return {**self._real.read_texts(pattern), **{path: planned[path] for path in matching}}
+
+    def read_link(self, path: str) -> str:
+        if driver := self._driver(path):
+            self.record(f"expect_driver {path.split('/')[-2]} {word(driver)}")
+            return f"/sys/bus/pci/drivers/{driver}"
+        return self._real.read_link(path)
+
+    def _driver(self, path: str) -> str | None:
+        """The planned driver of a PCI device, if `path` is the link to it."""
+        found = _DRIVER.fullmatch(path)
+        return self._drivers.get(found[1]) if found else None
+
+    def exists(self, path: str) -> bool:
+        """A file that a program was told of, and that is not there, is for it to make."""
+        if path in self._files or self._driver(path):
+            return True
+        if not path.startswith(f"{self.scratch}/"):
+            return self._real.exists(path)
+        for name, argv in self._commands.items():
+            if path in argv:
+                self.record(f"appears {word(path)} {word(name.replace(' ', '-'))}")
+                return True
+        return False
+
+    def glob(self, pattern: str) -> list[str]:
+        return sorted({*self._real.glob(pattern), *fnmatch.filter(self._files, pattern)})
+
+    def check_reserved(self) -> None:
+        """Nothing is changed, so nothing need be reserved."""

@@ -1,0 +1,1 @@
+"""What a host is made of, what it should be, and how to mend it."""
