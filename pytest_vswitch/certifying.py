@@ -20,6 +20,7 @@ from pytest_vswitch.results.certification import Certification, Wired
 from pytest_vswitch.results.findings import finding
 from pytest_vswitch.results.journal import Journal, RunEnded
 from pytest_vswitch.results.run import Run, preflight
+from pytest_vswitch.results.run_directory import RunDirectory
 from pytest_vswitch.terminal import ProgressLine
 
 _CALL = pytest.StashKey[pytest.CallInfo[None]]()
@@ -35,9 +36,10 @@ class Certifying:
         self.frame_sizes = options.frame_sizes(config)
         self._plan = options.plan(config)
         self._wait_s = options.wait_s(config)
-        self.lab = loader.load(config.getoption("dut"), loader.search_path(config.rootpath))
         # Under xdist, the controller names the run and one worker makes it.
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
+        dut = worker["vswitch_lab"] if worker else config.getoption("dut")[0]
+        self.lab = loader.load(dut, loader.search_path(config.rootpath))
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
         self._reports = options.reports(config)
@@ -55,6 +57,7 @@ class Certifying:
     def pytest_configure_node(self, node: Any) -> None:
         """xdist: tell a worker which run it works for."""
         node.workerinput["vswitch_run"] = self._run_id
+        node.workerinput["vswitch_lab"] = self._config.getoption("dut")[0]
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_xdist_make_scheduler(self, config: pytest.Config, log: Any) -> object:
@@ -192,14 +195,9 @@ class Certifying:
         directory = run_directory.RunDirectory(self._reports / self._run_id)
         if self._is_worker or not directory.journal.exists():
             return
-        complete = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
         try:
-            if complete and not (session.shouldstop or session.shouldfail):
-                with Journal(directory.journal) as journal:
-                    journal.append(RunEnded())
-            self._ended = directory.read()
-            directory.write(self._ended)
-            html.write(self._ended, directory.report)
+            self._ended = finish(directory, complete=is_complete(session, exitstatus))
+            html.write(directory.report, self._ended)
         except VswitchError as error:
             self._progress.write(f"no report: {error}")
         if self._progress.terminal and exitstatus > pytest.ExitCode.NO_TESTS_COLLECTED:
@@ -209,12 +207,37 @@ class Certifying:
     def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
         if self._ended is None:
             return
-        terminalreporter.section("certificate")
-        colours = {"PASSED": "green", "FAILED": "red", "ERROR": "red", "INCOMPLETE": "yellow"}
         directory = run_directory.RunDirectory(self._reports / self._run_id)
-        for text in summary.render(self._ended, directory).splitlines():
-            colour = colours.get(text.split(" ")[0])
-            terminalreporter.line(text, **({colour: True, "bold": True} if colour else {}))
+        show_certificate(terminalreporter, self._ended, directory)
+
+
+def is_complete(session: pytest.Session, exitstatus: int) -> bool:
+    """Whether every test of the session came to its end."""
+    ended = exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED)
+    return ended and not (session.shouldstop or session.shouldfail)
+
+
+def finish(directory: RunDirectory, *, complete: bool) -> record.Record:
+    """Make a run's results from its journal, once all fixtures have ended.
+
+    Raises InputError, HostError.
+    """
+    if complete:
+        with Journal(directory.journal) as journal:
+            journal.append(RunEnded())
+    ended = directory.read()
+    directory.write(ended)
+    return ended
+
+
+def show_certificate(
+    terminal: pytest.TerminalReporter, ended: record.Record, directory: RunDirectory
+) -> None:
+    terminal.section("certificate")
+    colours = {"PASSED": "green", "FAILED": "red", "ERROR": "red", "INCOMPLETE": "yellow"}
+    for text in summary.render(ended, directory).splitlines():
+        colour = colours.get(text.split(" ")[0])
+        terminal.line(text, **({colour: True, "bold": True} if colour else {}))
 
 
 def _terminated(number: int, frame: object) -> None:

@@ -18,8 +18,10 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     group.addoption(
         "--dut",
         metavar="LAB",
+        action="append",
         help="the lab to certify: `local` (this machine), `sim` (a simulation), the name of a "
-        "file in labs/, or a path; `vswitch lab list` lists them",
+        "file in labs/, or a path; `vswitch lab list` lists them. Given several times, the labs "
+        "are certified side by side (with pytest-xdist), each in a process of its own",
     )
     group.addoption(
         "--quick",
@@ -103,9 +105,11 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("dut"):
         return
     from pytest_vswitch.certifying import Certifying
+    from pytest_vswitch.several_labs import SeveralLabs
 
+    several = len(config.getoption("dut")) > 1 and not hasattr(config, "workerinput")
     try:
-        certifying = Certifying(config)
+        certifying = SeveralLabs(config) if several else Certifying(config)
     except InputError as error:
         raise pytest.UsageError(str(error)) from None
     config.pluginmanager.register(certifying, "vswitch-certifying")

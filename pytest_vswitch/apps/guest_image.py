@@ -274,7 +274,9 @@ def _with_parents(paths: Sequence[str]) -> list[str]:
 def _make_room(host: Host, newest: str) -> None:
     """Remove what is in the cache beyond `_KEPT` images, of which `newest` is one."""
     others = [path for path in host.glob(f"{host.cache}/guest-*") if path != newest]
-    if others:
-        by_age = host.ask(["ls", "-t", "--", *others]).output.splitlines()
-        if surplus := by_age[_KEPT - 1 :]:
-            host.run(["rm", "-f", "--", *surplus], why="images used longest ago make room")
+    if len(others) < _KEPT:
+        return
+    # One that another run is building may have got its name meanwhile.
+    listed = host.ask(["ls", "-t", "--", *others], check=False).output.splitlines()
+    by_age = [path for path in listed if path in others]
+    host.run(["rm", "-f", "--", *by_age[_KEPT - 1 :]], why="images used longest ago make room")

@@ -226,11 +226,11 @@ class Guest:
                 self._parameters.thread(vcpu), cpu, why="a CPU for each virtual one (guide, 4.2.5)"
             )
 
-    def run(self, command: str, *, timeout_s: float = 10.0) -> str:
+    def run(self, command: str, *, timeout_s: float = 10.0, why: str = "") -> str:
         """One line for the guest's shell; its output. Raises DutError on a failing status."""
         self._commands += 1
         end = f"vswitch-{self._commands}-ended"
-        self.shell.write(f"{command}\necho {end}:$?\n")
+        self.shell.write(f"{command}\necho {end}:$?\n", why=why)
         output = self.shell.read_until(
             re.compile(rf"{end}:(\d+)\n"), timeout_s=timeout_s, what=f"end of `{command}`"
         )
@@ -244,7 +244,8 @@ class Guest:
         # No word of argv has a character that this shell would take for its own.
         self.run(
             f"({' '.join(argv)}; status=$?; echo; echo vswitch: testpmd ended with status $status) "
-            "0<>/dev/vswitch.testpmd >&0 2>&1 &"
+            "0<>/dev/vswitch.testpmd >&0 2>&1 &",
+            why="the guest's testpmd, on a console of its own (guide, 4.3.3)",
         )
 
     def check_alive(self) -> None:
@@ -313,7 +314,7 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
         guest = Guest(host, parameters, process, shell, testpmd, directory)
         stack.callback(guest.close)
         try:
-            guest.run("true", timeout_s=timeout_s)
+            guest.run("true", timeout_s=timeout_s, why="a shell that answers: the guest is up")
         except DutError as error:
             status = process.status()
             gone = f"QEMU ended with status {status}" if status is not None else str(error)

@@ -155,7 +155,7 @@ class Terminal(Protocol):
 
     @property
     def name(self) -> str: ...
-    def write(self, text: str) -> None: ...
+    def write(self, text: str, *, why: str = "") -> None: ...
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str: ...
     def tail(self, lines: int = 15) -> str: ...
 
@@ -171,9 +171,9 @@ class Testpmd:
         banner = self._read(re.escape(PROMPT), start_timeout_s, "testpmd prompt")
         self.version = parse_version(banner)
 
-    def command(self, text: str, *, timeout_s: float = 10.0) -> str:
+    def command(self, text: str, *, timeout_s: float = 10.0, why: str = "") -> str:
         """Type one command; its output. Raises DutError when testpmd does not understand it."""
-        self.terminal.write(f"{text}\n")
+        self.terminal.write(f"{text}\n", why=why)
         pattern = f"{re.escape(text)}\n(.*?){re.escape(PROMPT)}"
         output = self._read(pattern, timeout_s, f"answer to `{text}`")
         output = output.partition(f"{text}\n")[2].removesuffix(PROMPT)
@@ -183,7 +183,7 @@ class Testpmd:
 
     def start(self) -> None:
         """Begin to forward."""
-        self.command("start")
+        self.command("start", why="it forwards from here on")
 
     def counters(self) -> Mapping[int, PortCounters]:
         """By port number, since it began to forward."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from pytest_vswitch.cli.command import Commands, command
 
 if TYPE_CHECKING:
-    from pytest_vswitch.hosts.host import Host
     from pytest_vswitch.hosts.shell_script import Script
     from pytest_vswitch.lab.schema import Lab
 
@@ -115,39 +114,30 @@ def _topologies(suite: Sequence[str], dut: str) -> list[str]:
 
 def _scripts(lab: Lab, topology: str, what: str, note: Callable[[str], None]) -> dict[str, Script]:
     """By the host's name: what a run carries out there to bring `topology` up."""
-    import tempfile
+    import contextlib
 
     from pytest_vswitch import registry
-    from pytest_vswitch.hosts.local import LocalHost
-    from pytest_vswitch.hosts.plan import RUN, PlanHost, Unanswered
-    from pytest_vswitch.hosts.shell_script import Script
-    from pytest_vswitch.hosts.transcript import Transcript
+    from pytest_vswitch.hosts.opening import open_host
+    from pytest_vswitch.hosts.plan import PlanHost, Unanswered, script_for
 
-    def script(host: Host) -> Script:
-        node = host.ask(["uname", "-n"]).output.strip()
-        title = f"The topology {topology} on host {host.name}, as `{what}` brings it up."
-        return Script(title, node, RUN)
-
-    with tempfile.TemporaryDirectory(prefix="vswitch-plan-") as log:
-        dut = LocalHost("plan", Transcript(Path(log)))
-        doing = script(dut)
+    with contextlib.ExitStack() as hosts:
+        dut = hosts.enter_context(open_host(lab))
+        beside = lab.generator.host not in (None, lab.dut.host)
+        generator = hosts.enter_context(open_host(lab, "generator")) if beside else dut
+        doing = script_for(dut, f"The topology {topology} on {dut.name}, as `{what}` wires it.")
         recorder = PlanHost(dut, doing, note=note)
-        with registry.topology(topology).provision(lab, recorder) as wired:
-            recorder.up()
-            # A generator's first question is what ends the plan for its host.
-            attaching = script(dut)
-            attach = registry.generator(lab.generator.kind)
-            asker = PlanHost(dut, attaching, note=note, needs_answers=True)
-            try:
-                with attach(lab, asker, wired):
-                    pass
-            except Unanswered:
-                pass
-            doing.told += [f"{topology} is up; Ctrl-C ends it. Frames go between"]
-            doing.told += [
-                f"  {port.name}, {getattr(port, 'socket', port.name)}" for port in wired.ports
-            ]
-        doing.aside += [
-            step for step in attaching.up if not step.text.startswith(("await", "stop"))
-        ]
+        wired = hosts.enter_context(registry.topology(topology).provision(lab, recorder))
+        recorder.up()
+        doing.told += [f"{topology} is up; Ctrl-C ends it. Frames go between"]
+        doing.told += [f"  {port.name}, {getattr(port, 'socket', '')}" for port in wired.ports]
+
+        title = f"The traffic generator for {topology} on {generator.name}, as in `{what}`."
+        sending = script_for(generator, title)
+        asker = PlanHost(generator, sending, note=note, needs_answers=True)
+        attach = registry.generator(lab.generator.kind)
+        with contextlib.suppress(Unanswered), attach(lab, asker, wired):
+            pass
+    if beside:
+        return {dut.name: doing, generator.name: sending}
+    doing.aside += sending.up
     return {dut.name: doing}

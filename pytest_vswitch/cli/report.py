@@ -55,7 +55,7 @@ def _report(arguments: argparse.Namespace) -> None:
     if not arguments.output:
         run.write(record)
     target = arguments.output or run.report
-    html.write(record, target)
+    html.write(target, record)
     print(shown(target))
 
 

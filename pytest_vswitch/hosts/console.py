@@ -46,8 +46,12 @@ class Console:
         self._thread = threading.Thread(target=self._pump, name=f"console {name}", daemon=True)
         self._thread.start()
 
-    def write(self, text: str) -> None:
-        """Raises DutError, with the last output, when nobody reads any more."""
+    def write(self, text: str, *, why: str = "") -> None:
+        """Raises DutError, with the last output, when nobody reads any more.
+
+        `why` is for the reader of a plan: here the program's own log says what became of it.
+        """
+        del why
         try:
             self._write(text.encode())
         except OSError as error:

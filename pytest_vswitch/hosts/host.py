@@ -41,7 +41,7 @@ class Process(Protocol):
     @property
     def pid(self) -> int: ...
 
-    def write(self, text: str) -> None:
+    def write(self, text: str, *, why: str = "") -> None:
         """To its standard input. Raises DutError if it is gone."""
 
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:

@@ -86,8 +86,8 @@ class HostProcess:
     def pid(self) -> int:
         return self._child.pid
 
-    def write(self, text: str) -> None:
-        self.console.write(text)
+    def write(self, text: str, *, why: str = "") -> None:
+        self.console.write(text, why=why)
 
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
         return self.console.read_until(pattern, timeout_s=timeout_s, what=what)

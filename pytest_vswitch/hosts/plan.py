@@ -32,6 +32,12 @@ _BRIEF = 60
 """How much a script says of what it waits for [characters]."""
 
 
+def script_for(host: Host, title: str) -> Script:
+    """An empty script for a host, which will run on that one only."""
+    node = host.ask(["uname", "-n"], why="which host is it?").output.strip()
+    return Script(title, node, RUN)
+
+
 class Unanswered(Exception):
     """A plan ends here: what comes next depends on what a program answers."""
 
@@ -49,8 +55,8 @@ class PlannedTerminal:
     def pid(self) -> int:
         raise HostError(f"{self.name} on {self._host.name} is planned only: it has no pid")
 
-    def write(self, text: str) -> None:
-        self._host.record(f"tell {self._word} {word(text)}")
+    def write(self, text: str, *, why: str = "") -> None:
+        self._host.record(f"tell {self._word} {word(text)}", why)
 
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
         """Nothing, which the script waits for. Raises Unanswered if the host `needs_answers`."""
@@ -58,6 +64,7 @@ class PlannedTerminal:
         brief = what if len(what) <= _BRIEF else f"{what[:_BRIEF]}..."
         self._host.record(f"await {self._word} {timeout_s:.0f} {word(brief)} {regex}")
         if self._host.needs_answers:
+            self._host.up()
             raise Unanswered
         return ""
 
@@ -78,7 +85,8 @@ class PlannedTerminal:
         self._host.record(command(["start", self._word, *argv]), why)
 
     def connect(self, path: str) -> None:
-        self._host.record(command(["connect", self._word, path]))
+        why = f"what the {self.name} says and is told"
+        self._host.record(command(["connect", self._word, path]), why)
 
     def __enter__(self) -> PlannedTerminal:
         return self
@@ -95,8 +103,6 @@ class PlannedTerminal:
 
 class PlanHost:
     """See `hosts.host.Host`. `up` ends the part that does, and begins the one that undoes."""
-
-    scratch = RUN
 
     def __init__(
         self,
@@ -121,6 +127,10 @@ class PlanHost:
     @property
     def name(self) -> str:
         return self._real.name
+
+    @property
+    def scratch(self) -> str:
+        return self._script.run
 
     @property
     def cache(self) -> str:
@@ -171,7 +181,7 @@ class PlanHost:
     def changing(self, change: Change) -> Iterator[None]:
         """A setting of the kernel must be now as it was when this was planned."""
         if change.kind == "rewrote" and knobs.is_knob(change.path):
-            self._expect(change.path, change.before)
+            self._expect(change.path, change.before, "changed now, put back at the end")
         bound = {change.path: change.after} if change.kind == "bound" and change.after else {}
         self._drivers |= bound
         try:
@@ -181,8 +191,8 @@ class PlanHost:
                 del self._drivers[address]
             self.record(shell_script.undone(change))
 
-    def _expect(self, path: str, text: str) -> None:
-        self.record(f"expect {word(path)} {word(text.strip())}")
+    def _expect(self, path: str, text: str, why: str = "") -> None:
+        self.record(f"expect {word(path)} {word(text.strip())}", why)
 
     @contextlib.contextmanager
     def console(self, path: str, name: str) -> Iterator[Console]:
@@ -214,7 +224,8 @@ class PlanHost:
         return self._real.which(program)
 
     def python(self, module: str) -> list[str]:
-        return self._real.python(module)
+        """As a person would, on a host where this package is installed."""
+        return ["python3", "-m", module]
 
     def read_text(self, path: str) -> str:
         return self.read_bytes(path).decode(errors="replace")

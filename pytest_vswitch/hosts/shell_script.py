@@ -238,5 +238,5 @@ def _words(body: str) -> str:
 
 
 def _called(text: str, names: Sequence[str] | dict[str, str]) -> set[str]:
-    calls = set(re.findall(r"(?:^|\|\||&&|then|else|do|\{)\s*(\w+) ", text, re.MULTILINE))
+    calls = set(re.findall(r"(?:^|[|&;({!]|then|else|do)\s*(\w+) ", text, re.MULTILINE))
     return calls & set(names)

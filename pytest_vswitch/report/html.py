@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,7 @@ from pytest_vswitch.report import charts, drawing
 from pytest_vswitch.report.summary import VERDICT_WORDS, overall, short_goal
 from pytest_vswitch.results import findings, template, units
 from pytest_vswitch.results.findings import Finding
-from pytest_vswitch.results.record import Case, Measurement, Record
+from pytest_vswitch.results.record import Case, Measurement, Record, Verdict
 from pytest_vswitch.results.schema import write_atomically
 from pytest_vswitch.traffic.generator import Latency
 
@@ -51,19 +52,29 @@ class CaseView:
         return [trial for _, trial in self.trials]
 
 
-def render(record: Record) -> str:
-    """The whole report as one HTML document."""
-    views = [_view(case, f"case-{number}") for number, case in enumerate(record.cases, 1)]
-    return (
-        _environment()
-        .get_template("report.html.j2")
-        .render(record=record, views=views, overall=overall(record), sweeps=_sweeps(views))
-    )
+@dataclass(frozen=True, slots=True)
+class RunView:
+    """A run and what is derived from it for showing."""
+
+    record: Record
+    views: tuple[CaseView, ...]
+    overall: Verdict
+    sweeps: tuple[tuple[str, Markup], ...]
 
 
-def write(record: Record, path: Path) -> None:
+def render(*records: Record) -> str:
+    """The whole report as one HTML document, with a section for each run."""
+    numbers = itertools.count(1)
+    runs = []
+    for record in records:
+        views = tuple(_view(case, f"case-{next(numbers)}") for case in record.cases)
+        runs.append(RunView(record, views, overall(record), tuple(_sweeps(views))))
+    return _environment().get_template("report.html.j2").render(runs=runs)
+
+
+def write(path: Path, *records: Record) -> None:
     """Write the report to `path`, whole or not at all. Raises HostError if it cannot."""
-    write_atomically(path, render(record))
+    write_atomically(path, render(*records))
 
 
 def fragment(case: Case) -> str:

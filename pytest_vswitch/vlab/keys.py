@@ -54,9 +54,10 @@ def write_config(place: Place, hardware: Hardware) -> None:
     )
 
 
-def ssh(place: Place) -> list[str]:
-    """The command that logs in."""
-    return ["ssh", "-F", str(place.ssh_config), place.name]
+def ssh(place: Place, *options: str) -> list[str]:
+    """The command that logs in; `options` of ssh, e.g. `ConnectTimeout=30`."""
+    words = [word for option in options for word in ("-o", option)]
+    return ["ssh", "-F", str(place.ssh_config), *words, place.name]
 
 
 def _public(key: Path) -> Path:

@@ -31,6 +31,9 @@ NEEDED = {
 BOOT_S = 240.0
 """How long it may take until sshd answers; some 15 s on a quiet machine [s]."""
 
+_QUIET_S = 60.0
+"""After this, ssh is tried even if the console says nothing: it need not be on ttyS0 [s]."""
+
 _STOP_S = 20.0
 """How long supervisor and QEMU may take to end [s]."""
 
@@ -62,8 +65,9 @@ def up(host: Host, place: Place, say: Say) -> None:
             keys.write_config(place, hardware)
             ports.make(host, hardware.netns)
             say("booting")
+            seen = _console_length(place)
             supervisor.start(place, host.python("pytest_vswitch.vlab.supervisor"))
-            _wait_for_boot(host, place, since="")
+            _wait_for_boot(host, place, seen=seen)
         except BaseException:
             stop(place)
             if new:
@@ -83,9 +87,10 @@ def reboot(host: Host, place: Place, say: Say, *, append: str = "") -> None:
         write = [*keys.ssh(place), "tee", image.CMDLINE]
         host.run(write, stdin=f"{with_words(now, append)}\n", why="for the next boot")
     say("rebooting")
+    seen = _console_length(place)
     # The connection may go before the command's status is told.
     host.run([*keys.ssh(place), "systemctl", "reboot"], check=False)
-    _wait_for_boot(host, place, since=before)
+    _wait_for_boot(host, place, seen=seen, since=before)
 
 
 def with_words(cmdline: str, words: str) -> str:
@@ -172,13 +177,15 @@ def _make_disk(host: Host, place: Place, say: Say) -> None:
     part.rename(place.disk)
 
 
-def _wait_for_boot(host: Host, place: Place, *, since: str) -> None:
+def _wait_for_boot(host: Host, place: Place, *, seen: int, since: str = "") -> None:
     """Wait until ssh works and the boot is another one than `since`.
 
-    Raises DutError, with what the machine said, when it is off or takes too long.
+    `seen` is how long its console's log was before [bytes]. Raises DutError, with what the
+    machine said, when it is off or takes too long.
     """
     deadline = time.monotonic() + BOOT_S
-    argv = [*keys.ssh(place), "-o", "ConnectTimeout=30", "-o", "BatchMode=yes", *_BOOT_ID]
+    ask_anyway = time.monotonic() + _QUIET_S
+    argv = [*keys.ssh(place, "ConnectTimeout=30", "BatchMode=yes"), *_BOOT_ID]
     started = False
     while True:
         alive = place.supervisor() is not None
@@ -187,26 +194,24 @@ def _wait_for_boot(host: Host, place: Place, *, since: str) -> None:
             raise DeadlineError(f"{place.name} did not boot within {BOOT_S:g} s{_said(place)}")
         if started and not alive:
             raise DutError(f"{place.name} did not boot{_said(place)}")
-        if _sshd_answers(place):
+        if _is_ready(place, seen) or time.monotonic() > ask_anyway:
             done = host.ask(argv, timeout_s=60, check=False)
             if done.status == 0 and done.output != since:
                 return
-        time.sleep(0.1)  # polls for its sshd
+            ask_anyway = time.monotonic() + _QUIET_S / 10
+        time.sleep(0.1)  # polls its console's log
 
 
-def _sshd_answers(place: Place) -> bool:
-    """Whether sshd greets: QEMU takes connections from the start, and keeps them waiting.
+def _console_length(place: Place) -> int:
+    return place.console.stat().st_size if place.console.exists() else 0
 
-    Half a second is long for sshd, and what was connected too early is never answered.
-    """
-    hardware = place.hardware()
-    assert hardware is not None
-    try:
-        with socket.create_connection(("127.0.0.1", hardware.ssh_port), 0.5) as stream:
-            stream.settimeout(0.5)
-            return stream.recv(4) == b"SSH-"
-    except OSError:
+
+def _is_ready(place: Place, seen: int) -> bool:
+    if not place.console.exists():
         return False
+    with place.console.open("rb") as log:
+        log.seek(seen)
+        return image.READY.encode() in log.read()
 
 
 def _said(place: Place) -> str:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shutil
+import tempfile
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from pytest_vswitch.errors import HostError
-from pytest_vswitch.hosts import undo
+from pytest_vswitch.hosts import knobs, undo, undo_files
+from pytest_vswitch.hosts.change import shown, to_bytes, to_text
 from pytest_vswitch.hosts.local import LocalHost
-from pytest_vswitch.hosts.undo import Change, UndoJournal
+from pytest_vswitch.hosts.undo import Change, ChangedByOthers, Outcome, UndoJournal, undo_all
 
 
 @pytest.fixture
@@ -63,7 +68,8 @@ def test_a_change_is_on_disk_before_it_is_made(
     monkeypatch.setattr(os, "fsync", lambda handle: order.append("synced"))
     with host.changing(Change("made", str(tmp_path / "it"))):
         order.append("made")
-    assert order == ["synced", "made", "synced"]
+    # The line, and the name of the new file; the change; the line that strikes it out.
+    assert order == ["synced", "synced", "made", "synced"]
 
 
 def test_changes_are_undone_newest_first(journal: UndoJournal, tmp_path: Path) -> None:
@@ -131,7 +137,7 @@ def test_a_directory_that_will_not_go_is_not_struck_out(
     change = Change("made", str(tmp_path / "busy"))
     journal.note(change)
     (tmp_path / "busy").mkdir()
-    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors: None)
+    monkeypatch.setattr(shutil, "rmtree", lambda path, ignore_errors=False: None)
     with pytest.raises(OSError, match=r"cannot be removed: '.*/busy'"):
         journal.undo(change)
     assert journal.pending() == [change]
@@ -145,3 +151,318 @@ def test_without_a_journal_nothing_is_changed(tmp_path: Path, host: LocalHost) -
     ):
         pytest.fail("the change was made")
     (Path(host.scratch) / "undo.jsonl").rmdir()
+
+
+# --- bytes and names ---
+
+
+NAMES = st.binary(min_size=1, max_size=60).filter(
+    lambda name: not {0, ord("/")} & set(name) and name not in (b".", b"..")
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(NAMES, st.binary(max_size=300), st.binary(max_size=300), st.booleans())
+def test_any_name_and_contents_come_back(
+    name: bytes, before: bytes, after: bytes, half_way: bool
+) -> None:
+    with tempfile.TemporaryDirectory() as directory:
+        there = os.path.join(directory, "there")
+        os.mkdir(there)
+        path = os.path.join(there, os.fsdecode(name))
+        Path(path).write_bytes(before)
+        journal = UndoJournal(Path(directory, "undo.jsonl"))
+        change = Change("rewrote", path, to_text(before), to_text(after))
+        journal.note(change)
+        assert journal.pending() == [change]
+        Path(path).write_bytes(after[: len(after) // 2] if half_way else after)
+        assert journal.undo(change) == ""
+        assert os.listdir(os.fsencode(there)) == [name]
+        assert Path(path).read_bytes() == before
+        assert journal.pending() == []
+        made = Change("made", path, after=to_text(before))
+        journal.note(made)
+        assert undo_all(journal, rebooted=False) == Outcome((made,), (), ())
+        assert os.listdir(there) == []
+        assert str(change).encode().isascii() or name.decode(errors="replace").isprintable()
+        assert "\n" not in str(change)
+
+
+@settings(deadline=None, max_examples=200)
+@given(st.binary(), st.lists(st.binary(max_size=40), max_size=5))
+def test_no_journal_is_too_broken_to_be_read(noise: bytes, more: list[bytes]) -> None:
+    """What a disk makes of a file that was being written when the power went."""
+    with tempfile.TemporaryDirectory() as directory:
+        path = Path(directory, "undo.jsonl")
+        journal = UndoJournal(path)
+        first, second = Change("made", "/a"), Change("rewrote", "/b", "\udcff", "\0\n\u2028")
+        journal.note(first)
+        for part in (noise, *more):
+            with path.open("ab") as file:
+                file.write(part.replace(b"{", b"}"))
+        journal.note(second)
+        assert journal.pending() == [second, first]
+
+
+def test_a_large_file_comes_back(journal: UndoJournal, tmp_path: Path) -> None:
+    path, before = tmp_path / "file", os.urandom(1 << 20)
+    path.write_bytes(b"")
+    journal.note(Change("rewrote", str(path), to_text(before), ""))
+    assert undo_all(journal, rebooted=False).stuck == ()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("/plain name", "/plain name"),
+        ("/ümlaut", "/ümlaut"),
+        ("/two\nlines\t", "/two\\nlines\\t"),
+        ("/\udcff\x1b[0m", "/\\\\xff\\x1b[0m"),
+    ],
+)
+def test_names_are_told_on_one_printable_line(text: str, line: str) -> None:
+    assert shown(text) == line
+    assert to_text(to_bytes(text)) == text
+
+
+def test_long_values_are_told_by_their_size() -> None:
+    assert str(Change("rewrote", "/f", "x" * 100_000)) == "/f (rewrote, was 100000 bytes)"
+    assert str(Change("rewrote", "/f", "on\n", "off")) == "/f (rewrote, was on)"
+
+
+# --- files ---
+
+
+def test_mode_owner_and_attributes_stay(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("after")
+    path.chmod(0o4751)
+    group = os.getgroups()[-1] if os.geteuid() else 4711
+    os.chown(path, -1, group)
+    os.setxattr(path, "user.label", b"kept")
+    path.chmod(0o4751)
+    undo.undo(Change("rewrote", str(path), "before", "after"))
+    assert path.read_text() == "before"
+    assert (path.stat().st_mode & 0o7777, path.stat().st_gid) == (0o4751, group)
+    assert os.getxattr(path, "user.label") == b"kept"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_all_names_of_a_file_are_put_back(tmp_path: Path) -> None:
+    path, other = tmp_path / "file", tmp_path / "other"
+    path.write_text("after")
+    other.hardlink_to(path)
+    undo.undo(Change("rewrote", str(path), "before", "after"))
+    assert other.read_text() == "before"
+    assert other.samefile(path)
+
+
+def test_a_file_in_a_directory_that_cannot_be_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Or on a full disk: then the room of the file itself has to do."""
+    path = tmp_path / "file"
+    path.write_text("after")
+
+    def refuse(source: str, target: str) -> None:
+        raise OSError(errno.EBUSY, "Device or resource busy", target)
+
+    monkeypatch.setattr(os, "replace", refuse)
+    undo.undo(Change("rewrote", str(path), "before", "after"))
+    assert path.read_text() == "before"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+@pytest.mark.parametrize("now", ["after", "after and more", "afteR", "other", "before", "aft", ""])
+def test_what_others_wrote_is_left_and_told(journal: UndoJournal, tmp_path: Path, now: str) -> None:
+    """What is half of ours is ours: the power may have gone."""
+    path = tmp_path / "file"
+    path.write_text(now)
+    journal.note(Change("rewrote", str(path), "before", "after"))
+    outcome = undo_all(journal, rebooted=True)
+    if now in ("after", "before", "aft", ""):
+        assert outcome.remarks == ()
+        assert path.read_text() == "before"
+    else:
+        told = f"{path} was before, we made it after, now it is {now}: left as it is"
+        assert outcome.remarks == (told,)
+        assert path.read_text() == now
+    assert journal.pending() == []
+
+
+def test_what_others_made_of_our_file_is_left(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("theirs")
+    with pytest.raises(ChangedByOthers, match="was not there, we made it ours, now it is theirs"):
+        undo.undo(Change("made", str(path), after="ours"))
+    path.unlink()
+    path.mkdir()
+    with pytest.raises(ChangedByOthers, match="now it is a directory or device"):
+        undo.undo(Change("made", str(path), after="ours"))
+    assert path.is_dir()
+
+
+@pytest.mark.parametrize("after", [None, "after"])
+def test_a_link_is_not_followed(tmp_path: Path, after: str | None) -> None:
+    (tmp_path / "target").write_text("after")
+    (tmp_path / "file").symlink_to("target")
+    with pytest.raises(ChangedByOthers, match="now it is a symbolic link: left as it is"):
+        undo.undo(Change("rewrote", str(tmp_path / "file"), "before", after))
+    assert (tmp_path / "target").read_text() == "after"
+    assert (tmp_path / "file").is_symlink()
+
+
+def test_a_file_that_others_removed_is_not_made_again(tmp_path: Path) -> None:
+    with pytest.raises(ChangedByOthers, match="now it is gone"):
+        undo.undo(Change("rewrote", str(tmp_path / "file"), "before", "after"))
+    assert os.listdir(tmp_path) == []
+
+
+def test_what_a_killed_undo_left_aside_is_gone(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.write_text("before")
+    Path(undo_files._aside(str(path))).write_text("bef")
+    undo.undo(Change("rewrote", str(path), "before", "after"))
+    assert os.listdir(tmp_path) == ["file"]
+
+
+# --- values of the kernel ---
+
+
+@pytest.mark.parametrize(
+    ("path", "one", "other"),
+    [
+        ("/proc/irq/24/smp_affinity", "3", "00000003\n"),
+        ("/proc/irq/24/smp_affinity", "100000003", "00000001,00000003\n"),
+        ("/proc/irq/default_smp_affinity", "F", "0f\n"),
+        ("/sys/class/net/e/queues/rx-0/rps_cpus", "0", "00000000,00000000\n"),
+        ("/proc/irq/24/smp_affinity_list", "0,1,2,7", "0-2,7\n"),
+        ("/sys/kernel/mm/transparent_hugepage/enabled", "never", "always madvise [never]\n"),
+        ("/proc/sys/net/ipv4/tcp_rmem", "1 2 3", "1\t2\t3\n"),
+        ("/sys/module/vfio/parameters/enable_unsafe_noiommu_mode", "1", "Y\n"),
+        ("/sys/bus/pci/devices/0000:03:00.0/driver_override", "", "(null)\n"),
+        ("/proc/sys/vm/swappiness", "1", "1\n"),
+    ],
+)
+def test_what_the_kernel_writes_in_its_own_way(path: str, one: str, other: str) -> None:
+    assert knobs.same(path, one, other)
+    assert knobs.same(path, other, other)
+    assert not knobs.same(path, "5", other)
+    assert knobs.to_write(path, knobs.to_write(path, other)) == knobs.to_write(path, other)
+    assert knobs.same(path, knobs.to_write(path, other), other)
+
+
+@pytest.mark.parametrize(
+    ("now", "ours"), [("4", True), ("7", True), ("20\n", True), ("3", False), ("21", False)]
+)
+def test_the_kernel_may_give_fewer_pages_than_asked(now: str, ours: bool) -> None:
+    assert knobs.is_ours("/sys/kernel/mm/x/nr_hugepages", now, "4\n", "20") is ours
+    assert knobs.is_ours("/sys/kernel/mm/x/nr_hugepages", now, "20", "4") is ours
+
+
+def test_a_value_is_written_at_once_and_never_nothing(tmp_path: Path) -> None:
+    """The kernel takes one write for one value, and does not hear of an empty one."""
+    reader, writer = os.pipe()
+    knobs.poke(f"/proc/self/fd/{writer}", "")
+    knobs.poke(f"/proc/self/fd/{writer}", "\udcff")
+    assert os.read(reader, 100) == b"\n\xff"
+    with pytest.raises(OSError, match="No such file or directory: '/proc/none/x'"):
+        knobs.poke("/proc/none/x", "1")
+
+
+def test_a_value_that_others_set_is_left(
+    journal: UndoJournal, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(knobs, "PROC", tmp_path)
+    knob = tmp_path / "sys/vm/swappiness"
+    knob.parent.mkdir(parents=True)
+    knob.write_text("30\n")
+    journal.note(Change("rewrote", str(knob), "60\n", "1"))
+    assert undo_all(journal, rebooted=False).remarks == (
+        f"{knob} was 60, we made it 1, now it is 30: left as it is",
+    )
+    assert knob.read_text() == "30\n"
+
+
+def test_a_knob_goes_with_its_device() -> None:
+    undo.undo(Change("rewrote", "/sys/class/net/gone0/mtu", "1500", "9000"))
+    undo.undo(Change("rewrote", "/proc/irq/99999/smp_affinity", "1", "2"))
+    undo.undo(Change("bound", "0000:ff:1f.7", "igb", "vfio-pci"))
+    undo.undo(Change("functions", "0000:ff:1f.7", "0", "2"))
+
+
+# --- the journal ---
+
+
+def test_an_older_change_waits_for_a_newer_one_of_the_same(
+    journal: UndoJournal, tmp_path: Path
+) -> None:
+    """What the newer one made would be taken for the work of others."""
+    knob, made = tmp_path / "knob", tmp_path / "made"
+    older = Change("rewrote", str(knob), "1", "2")
+    newer = Change("mounted", str(knob), "nonsense")
+    other = Change("made", str(made))
+    for change in (other, older, newer):
+        journal.note(change)
+    knob.write_text("2")
+    made.touch()
+    outcome = undo_all(journal, rebooted=False)
+    assert outcome.undone == (other,)
+    assert len(outcome.stuck) == 2
+    assert outcome.stuck[1].endswith("a newer change of it is not undone yet")
+    assert journal.pending() == [newer, older]
+    with pytest.raises(OSError, match="a newer change of it is not undone yet"):
+        journal.undo(older)
+    journal.strike(newer)
+    assert undo_all(journal, rebooted=False).stuck == ()
+    assert knob.read_text() == "1"
+
+
+def test_what_another_version_wrote_is_told(journal: UndoJournal, tmp_path: Path) -> None:
+    with (tmp_path / "undo.jsonl").open("w") as file:
+        later = {"kind": "cursed", "path": "/x", "before": "", "after": None, "by": "me"}
+        file.write(json.dumps({"change": later}))
+    [stuck] = undo_all(journal, rebooted=False).stuck
+    assert "made by another version of pytest-vswitch" in stuck
+    assert journal.pending() == [Change("cursed", "/x")]
+
+
+@pytest.mark.parametrize(
+    ("change", "survives"),
+    [
+        (Change("rewrote", "/etc/fstab"), True),
+        (Change("made", "/runner/file"), True),
+        (Change("made", "/var/cache/x"), True),
+        (Change("made", "/run/x"), False),
+        (Change("made", "/var/run/dpdk/x"), False),
+        (Change("made", "/dev/shm/x"), False),
+        (Change("rewrote", "/sys/x"), False),
+        (Change("rewrote", "/proc/sys/vm/nr_hugepages"), False),
+        (Change("bound", "0000:03:00.0"), False),
+        (Change("functions", "0000:03:00.0"), False),
+        (Change("linked", "br0"), False),
+        (Change("mounted", "/mnt"), False),
+    ],
+)
+def test_what_survives_a_reboot(
+    journal: UndoJournal, change: Change, survives: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert undo.survives_reboot(change) is survives
+    tried: list[Change] = []
+    monkeypatch.setattr(undo, "undo", tried.append)
+    journal.note(change)
+    assert undo_all(journal, rebooted=True).undone == (change,)
+    assert tried == [change] * survives
+    assert journal.pending() == []
+
+
+def test_a_full_disk_stops_before_the_change(tmp_path: Path, host: LocalHost) -> None:
+    """/dev/full takes nothing."""
+    os.symlink("/dev/full", Path(host.scratch) / "undo.jsonl")
+    with (
+        pytest.raises(HostError, match=r"no undo journal, so no changes: .*No space left"),
+        host.changing(Change("made", str(tmp_path / "it"))),
+    ):
+        pytest.fail("the change was made")
+    (Path(host.scratch) / "undo.jsonl").unlink()

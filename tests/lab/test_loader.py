@@ -79,9 +79,9 @@ def test_a_path_is_no_name(name: str) -> None:
 def test_an_unknown_lab_is_told_with_the_known_ones() -> None:
     lab_file(GOOD, "lab1.yaml")
     with pytest.raises(InputError) as caught:
-        load("lab2")
+        load("lab11")
     assert str(caught.value) == (
-        "there is no lab `lab2`; did you mean `lab1`? known labs: example, lab1, local, sim"
+        "there is no lab `lab11`; did you mean `lab1`? known labs: example, lab1, local, sim, vlab"
     )
     with pytest.raises(InputError, match=r"^there is no lab ``; known labs: "):
         load("")

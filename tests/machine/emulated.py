@@ -20,6 +20,10 @@ from pytest_vswitch.machine.cpulist import format_list, format_mask, parse_list,
 from tests.machine.trees import CPU, NODE, Tree
 
 
+class Killed(BaseException):
+    """The controller died here: it undoes nothing."""
+
+
 class EmulatedHost:
     """See `hosts.host.Host`. Nothing runs on it; commands have set answers."""
 
@@ -39,6 +43,8 @@ class EmulatedHost:
         """The most hugepages that a pool can grow to, by its directory."""
         self.refused: dict[str, int] = {}
         """Files that cannot be written, with the error number."""
+        self.kill_at: tuple[int, str] | None = None
+        """Die `before` or `after` the write of that number."""
         self._offline: dict[int, dict[Path, str]] = {}
         for path, text in tree.files.items():
             file = self._at(path)
@@ -103,7 +109,17 @@ class EmulatedHost:
         return sorted(self._path(path) for path in self.root.glob(pattern.lstrip("/")))
 
     def write_text(self, path: str, text: str) -> None:
+        moment = self.kill_at[1] if self.kill_at and self.kill_at[0] == len(self.written) else ""
+        if moment == "before":
+            raise Killed
         self._write(path, text)
+        if moment == "after":
+            raise Killed
+
+    def revive(self) -> None:
+        """Another controller comes."""
+        self.kill_at = None
+        self.written.clear()
 
     @contextlib.contextmanager
     def changing(self, change: Change) -> Iterator[None]:
@@ -112,8 +128,12 @@ class EmulatedHost:
         self.journal.note(here)
         try:
             yield
-        finally:
+        except Killed:
+            raise
+        except BaseException:
             self.journal.undo(here)
+            raise
+        self.journal.undo(here)
 
     def check_reserved(self) -> None:
         pass

@@ -91,7 +91,7 @@ def deep_idle_state_enabled(tree: Tree) -> None:
 
 # --- cores --------------------------------------------------------------------------------
 
-wrong_need("lcores-online", "an lcore that is not there", "CPUs 40 are not", polling=(*POLLING, 40))
+wrong_need("lcores-online", "an lcore that is not there", "not online: 40", polling=(*POLLING, 40))
 wrong_need(
     "own-core",
     "fewer CPUs than polling threads",
@@ -115,7 +115,7 @@ another(
 another(
     "lcore-node",
     "polling far from the NIC",
-    "CPUs 2-7 are not on node 1",
+    "not on node 1, as the NIC ports are: 2-7",
     lambda: server(polling=range(2, 8), memory_node=0),
     replace(NEEDS, polling=tuple(range(2, 8)), other=(1,)),
 )
@@ -126,19 +126,19 @@ def nic_ports_on_two_nodes(tree: Tree) -> None:
     tree.put(ADMIN, numa_node=0)
 
 
-@fault("isolcpus", "CPUs 15 are not")
+@fault("isolcpus", "not isolated: 15")
 def one_core_not_isolated(tree: Tree) -> None:
     tree.put(CPU, isolated="10-14")
     tree.replace("/proc/cmdline", "domain,10-15", "domain,10-14")
 
 
-@fault("nohz_full", "CPUs 15 have a tick")
+@fault("nohz_full", "with a tick: 15")
 def tick_on_one_core(tree: Tree) -> None:
     tree.put(CPU, nohz_full="10-14")
     tree.replace("/proc/cmdline", "nohz_full=10-15", "nohz_full=10-14")
 
 
-@fault("rcu_nocbs", "CPUs 10-15 run theirs")
+@fault("rcu_nocbs", "run their own: 10-15")
 def kernel_without_nohz_full_and_rcu_nocbs(tree: Tree) -> None:
     tree.drop(f"{CPU}/nohz_full")
     tree.replace("/proc/cmdline", "nohz_full=10-15 rcu_nocbs=10-15 ", "")
@@ -290,7 +290,7 @@ wrong_need(
 wrong_need("mbuf-size", "buffers smaller than the frame", "for frames of 1518", mbuf_bytes=1024)
 
 
-@fault("nic-management", "0000:81:00.1 (ens1f1) carries the default route")
+@fault("nic-management", "0000:81:00.1 ens1f1 carries the default route")
 def port_with_the_default_route(tree: Tree) -> None:
     trees.reached_by(tree, "ens1f1")
 

@@ -53,13 +53,13 @@ def test_names_are_unique() -> None:
 
 def test_without_nics_only_what_must_be_is_required(emulate: Emulate) -> None:
     needs = replace(NEEDS, ports=())
-    tree = server(polling=())
-    found = {f.check.name: f for f in findings(emulate, tree, needs)}
+    machine = facts.read(emulate(server(polling=())))
+    found = {f.check.name: f for f in check(machine, needs)}
     assert found["isolcpus"].state == "advised"
     assert found["nic-present"].state == "unknown"
     assert found["vfio"].state == "unknown"
     gone = replace(needs, polling=(*NEEDS.polling, 40))
-    again = {f.check.name: f for f in check(facts.read(emulate(tree)), gone)}
+    again = {f.check.name: f for f in check(machine, gone)}
     assert again["lcores-online"].state == "required"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 from tests.machines.machine import Machine
@@ -15,6 +16,9 @@ from tests.machines.network import START_S
 
 GROWN_MIB = 1024
 """What a file system that was full gets [MiB]."""
+
+FILLER = "full"
+"""A file on a file system that is full."""
 
 PASSWORD = "correct horse"
 """Of every ordinary user; tests look for it where no secret may be."""
@@ -30,6 +34,7 @@ class User:
 
 def fill_disk(machine: Machine, path: str = "/") -> None:
     """No space is left on the file system of `path` (`/`, `/run`, `/tmp` or `/dev/shm`)."""
+    Path(f"{machine.root}{path}", FILLER).write_bytes(bytes(4096))  # size 0 means no limit
     use = os.statvfs(f"{machine.root}{path}")
     _resize(machine, path, f"{(use.f_blocks - use.f_bfree) * use.f_frsize}")
 
@@ -37,6 +42,7 @@ def fill_disk(machine: Machine, path: str = "/") -> None:
 def empty_disk(machine: Machine, path: str = "/") -> None:
     """There is space again."""
     _resize(machine, path, f"{GROWN_MIB}m")
+    Path(f"{machine.root}{path}", FILLER).unlink()
 
 
 def read_only(machine: Machine, path: str = "/") -> None:
@@ -88,6 +94,6 @@ def ordinary_user(
 
 def _resize(machine: Machine, path: str, size: str) -> None:
     if path == "/":
-        machine.resize_disk(size)
+        machine.disk.resize(size)
     else:
         machine.run(["mount", "-o", f"remount,size={size}", path])

@@ -19,21 +19,18 @@ import sys
 import time
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
 from tests.hosts.ssh.sshd import keygen
 from tests.machines import state
+from tests.machines.disk import FAKETIME, PROJECT, Disk
 from tests.machines.network import START_S, Cable
+from tests.machines.processes import Process, end, is_sshd, processes
 
-PROJECT = Path(__file__).parents[2]
 HERE = Path(__file__).parent
 KERNEL = "/var/cache/pytest-vswitch/kernel"
 BOOT_ID = "/proc/sys/kernel/random/boot_id"
-OWN = ("home", "root", "srv", "var/cache/pytest-vswitch", "var/lib/pytest-vswitch", "var/tmp")
-"""Directories of the disk in which nothing of this machine's is seen."""
-
 ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -44,11 +41,6 @@ ENVIRONMENT = {
 CHANGED_BY_TESTS = ("/etc", "/home", "/root", "/run", "/tmp", "/var/lib/pytest-vswitch",
                     "/var/tmp", "/dev/shm", "/dev/hugepages")  # fmt: skip
 """Where `snapshot` looks for files by default."""
-
-FAKETIME = {
-    "FAKETIME_NO_CACHE": "1",  # a change is seen at once
-    "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-}
 
 SSHD_CONFIG = """\
 HostKey /etc/ssh/ssh_host_ed25519_key
@@ -63,18 +55,6 @@ Subsystem sftp internal-sftp
 
 # What is started dies with the thread that started it.
 _TIED = ("setpriv", "--pdeathsig", "KILL", "--")
-
-
-@dataclass(frozen=True)
-class Process:
-    """One process of a machine."""
-
-    pid: int
-    """As the machine counts them."""
-    outer_pid: int
-    """As this machine counts them: to be signalled with `os.kill`."""
-    uid: int
-    argv: tuple[str, ...]
 
 
 class Machine:
@@ -124,18 +104,13 @@ class Machine:
         """Its files, for this process; absolute symbolic links in it lead out of it."""
         return Path(f"/proc/{self._init_pid}/root")
 
-    @property
-    def disk(self) -> Path:
-        """Its disk, also while it is off: only what differs from this machine's root."""
-        return Path(f"/proc/{self.cable.pid}/root/mnt/upper")
-
     def __enter__(self) -> Machine:
         with contextlib.ExitStack() as opened:
             near = self._behind._init_pid if self._behind else None
             holder = (*_TIED, "unshare", "--mount", "--propagation", "private")
             self.cable = opened.enter_context(Cable(near, holder))
-            self._make_disk()
-            self.write_client_files()
+            self.disk = Disk(self.cable.pid, self._disk_mib)
+            self._install()
             opened.callback(self._kill)
             self.boot()
             self._resources = opened.pop_all()
@@ -177,7 +152,10 @@ class Machine:
         timeout_s: float = START_S,
         check: bool = True,
     ) -> subprocess.CompletedProcess[bytes]:
-        """Run a command in it as root, without SSH; CalledProcessError has the output."""
+        """Run a command in it as root, without SSH, and all that holds its output.
+
+        Raises CalledProcessError, TimeoutExpired.
+        """
         return subprocess.run(
             self.entering(argv),
             input=stdin.encode() if isinstance(stdin, str) else stdin,
@@ -186,6 +164,18 @@ class Machine:
             env=self.environment,
             timeout=timeout_s,
             check=check,
+        )
+
+    def start(self, argv: Sequence[str]) -> None:
+        """Start a program in it that belongs to nobody and goes on, as a daemon does."""
+        subprocess.run(
+            self.entering(["setsid", "--fork", *argv]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            env=self.environment,
+            timeout=START_S,
+            check=True,
         )
 
     def entering(self, argv: Sequence[str]) -> list[str]:
@@ -199,19 +189,7 @@ class Machine:
 
     def processes(self) -> list[Process]:
         """What runs in it, in the order of its pids."""
-        found = []
-        wanted = os.readlink(f"/proc/{self._init_pid}/ns/pid")
-        for entry in Path("/proc").glob("[0-9]*"):
-            with contextlib.suppress(OSError):
-                if os.readlink(entry / "ns/pid") == wanted:
-                    lines = (entry / "status").read_text().splitlines()
-                    (pids,) = (line.split() for line in lines if line.startswith("NSpid:"))
-                    argv = (entry / "cmdline").read_bytes().decode(errors="replace")
-                    if argv:  # no zombie
-                        words = tuple(argv.rstrip("\0").split("\0"))
-                        uid = entry.stat().st_uid
-                        found.append(Process(int(pids[-1]), int(entry.name), uid, words))
-        return sorted(found, key=lambda process: process.pid)
+        return processes(self._init_pid)
 
     def snapshot(
         self, directories: Sequence[str] = CHANGED_BY_TESTS, settings: Sequence[str] = ()
@@ -236,31 +214,27 @@ class Machine:
 
     def restart_sshd(self) -> None:
         """As its service does: a new listener; sessions go on."""
-        _end([self._listener()])
+        end([self._listener()])
         self.start_sshd()
 
     def kill_sshd(self) -> None:
         """Kill the listener and every session; what runs in a session is not killed."""
         os.kill(self._listener(), signal.SIGSTOP)  # no new session meanwhile
-        _end([process.outer_pid for process in self.processes() if _is_sshd(process)])
+        end([process.outer_pid for process in self.processes() if is_sshd(process)])
 
     def new_host_key(self) -> str:
-        """Its host key changes, as when it is installed anew; sshd takes it when it restarts.
+        """Its host key changes, as when it is installed anew; the next connection sees it.
 
         Returns the new fingerprint (SHA256:...). known_hosts stays as it is.
         """
         key = keygen(self.directory / f"{self.name}-host-{uuid.uuid4()}")
-        there = (self.root if self._init_pid else self.disk) / "etc/ssh/ssh_host_ed25519_key"
+        there = (self.root if self._init_pid else self.disk.files) / "etc/ssh/ssh_host_ed25519_key"
         there.unlink(missing_ok=True)
         there.touch(0o600)
         there.write_bytes(key.read_bytes())
         self._public_key = " ".join(Path(f"{key}.pub").read_text().split()[:2])
         argv = ["ssh-keygen", "-l", "-f", str(key)]
         return subprocess.run(argv, check=True, capture_output=True, text=True).stdout.split()[1]
-
-    def resize_disk(self, size: str) -> None:
-        """Its disk is that large from now on [bytes; m: MiB], and not below what is on it."""
-        self._mount_disk(f"remount,size={size}")
 
     def write_client_files(self) -> None:
         """known_hosts with the host key of now, and the ssh_config that goes with it."""
@@ -284,42 +258,26 @@ class Machine:
         (listener,) = (process for process in self.processes() if process.pid == pid)
         return listener.outer_pid
 
-    def _mount_disk(self, options: str, *argv: str) -> None:
-        enter = ["nsenter", "--mount", "--target", str(self.cable.pid)]
-        subprocess.run([*enter, "mount", "-o", options, *argv, "/mnt"], check=True)
-
-    def _make_disk(self) -> None:
-        self._mount_disk(f"mode=755,size={self._disk_mib}m", "-t", "tmpfs", "disk")
-        for part in ("upper", "work", "root", "kernel"):
-            (self.disk.parent / part).mkdir()
-        for place in (*OWN, "etc/ssh", str(PROJECT).lstrip("/")):
-            own, shared = self.disk / place, Path("/") / place
-            own.mkdir(parents=True, exist_ok=True)
-            own.chmod(shared.stat().st_mode & 0o7777 if shared.exists() else 0o755)
-            os.setxattr(own, "trusted.overlay.opaque", b"y")  # hides what is below
+    def _install(self) -> None:
+        """What makes its disk its own."""
         keygen(self.client_key)
         self.new_host_key()
         self.write_client_files()
-        ssh = self.disk / "root/.ssh"
+        # A message of the day is made at each login, and is a file that nobody wants.
+        pam = Path("/etc/pam.d/sshd").read_text().splitlines(keepends=True)
+        (self.disk.files / "etc/pam.d").mkdir()
+        quiet = "".join(line for line in pam if "pam_motd" not in line)
+        (self.disk.files / "etc/pam.d/sshd").write_text(quiet)
+        ssh = self.disk.files / "root/.ssh"
         ssh.mkdir(0o700)
         (ssh / "authorized_keys").write_text(Path(f"{self.client_key}.pub").read_text())
-        (self.disk / "etc/ssh/sshd_config").write_text(SSHD_CONFIG)
+        (self.disk.files / "etc/ssh/sshd_config").write_text(SSHD_CONFIG)
         if self._faketime:
-            self._fake_time()
-        (self.disk / "etc/hostname").write_text(f"{self.name}\n")
-        (self.disk / "etc/hosts").write_text(f"127.0.0.1 localhost\n{self.address} {self.name}\n")
-
-    def _fake_time(self) -> None:
-        """Every program of the machine, however it is started, takes its clock from a file."""
-        (library,) = Path("/usr/lib").glob("*/faketime/libfaketime.so.1")
-        (self.disk / "etc/ld.so.preload").write_text(f"{library}\n")
-        (self.disk / "etc/faketimerc").write_text("+0")
-        settings = " ".join(f"{name}={value}" for name, value in FAKETIME.items())
-        with (self.disk / "etc/ssh/sshd_config").open("a") as config:
-            config.write(f"SetEnv {settings}\n")
-        sudoers = self.disk / "etc/sudoers.d"
-        sudoers.mkdir(0o750)
-        (sudoers / "faketime").write_text(f'Defaults env_keep += "{" ".join(FAKETIME)}"\n')
+            self.disk.fake_time()
+        (self.disk.files / "etc/hostname").write_text(f"{self.name}\n")
+        (self.disk.files / "etc/hosts").write_text(
+            f"127.0.0.1 localhost\n{self.address} {self.name}\n"
+        )
 
     def _start_init(self) -> None:
         python = [] if sys.base_prefix.startswith("/usr") else [sys.base_prefix]
@@ -366,18 +324,3 @@ class Machine:
                 os.kill(self._init_pid, signal.SIGKILL)
             self._init.wait(START_S)
             self._init_pid = 0
-
-
-def _is_sshd(process: Process) -> bool:
-    return Path(process.argv[0].split(":")[0]).name.startswith("sshd")
-
-
-def _end(pids: Sequence[int]) -> None:
-    """Kill processes. Returns when they are dead."""
-    with contextlib.ExitStack() as opened:
-        for pid in pids:
-            with contextlib.suppress(ProcessLookupError):
-                handle = os.pidfd_open(pid)
-                opened.callback(os.close, handle)
-                os.kill(pid, signal.SIGKILL)
-                assert select.select([handle], [], [], START_S)[0], f"{pid} does not die"

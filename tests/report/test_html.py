@@ -268,10 +268,10 @@ def test_fragment_is_a_part_that_stands_alone() -> None:
 
 
 def test_write_is_atomic_and_names_its_file(tmp_path: Path) -> None:
-    html.write(record(), tmp_path / "report.html")
+    html.write(tmp_path / "report.html", record())
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
     with pytest.raises(HostError, match=r"cannot write .*report\.html"):
-        html.write(record(), tmp_path / "no" / "report.html")
+        html.write(tmp_path / "no" / "report.html", record())
 
 
 def test_charts_cope_with_little() -> None:

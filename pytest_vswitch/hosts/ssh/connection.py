@@ -80,16 +80,7 @@ class Connection:
 
     def lost(self) -> ConnectionLost:
         """Why it ended, as an error to raise."""
-        watch = self._route.watch
-        error = self._transport.saved_exception
-        if self._closed:
-            why = "it was closed here"
-        elif watch and watch.lost:
-            why = watch.lost
-        elif isinstance(error, OSError):
-            why = error.strerror or str(error)
-        else:
-            why = "the host closed it"
+        why = "it was closed here" if self._closed else self._route.why_lost()
         return ConnectionLost(f"the connection to {self.address} was lost: {why}")
 
     def close(self) -> None:
@@ -135,7 +126,10 @@ class Stream:
         view = memoryview(data)
         try:
             while view:
-                view = view[self._channel.send(bytes(view[:CHUNK_BYTES])) :]
+                sent = self._channel.send(bytes(view[:CHUNK_BYTES]))
+                if not sent:
+                    raise EOFError  # it was closed meanwhile
+                view = view[sent:]
         except (OSError, EOFError):
             if not self._connection.alive():
                 raise self._connection.lost() from None

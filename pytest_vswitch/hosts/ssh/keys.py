@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import binascii
 import os
+import re
 import struct
 from pathlib import Path
 
@@ -23,7 +24,9 @@ CLASSES: dict[str, type[paramiko.PKey]] = {
     "ecdsa-sha2-nistp521": paramiko.ECDSAKey,
     "ssh-rsa": paramiko.RSAKey,
 }
-PEM_KINDS = {"RSA": "ssh-rsa", "EC": "ecdsa-sha2-nistp256"}
+PEM_KINDS = {"RSA ": "ssh-rsa", "EC ": "ecdsa-sha2-nistp256"}
+
+_LABEL = re.compile("-----BEGIN (|.* )PRIVATE KEY-----")
 
 
 class KeyFault(Exception):
@@ -77,13 +80,13 @@ def load(path: Path, passphrase: str | None) -> paramiko.PKey:
 def _header(text: str) -> tuple[str, bool, bytes | None]:
     """Kind of key, whether it is encrypted, and its public half. Raises KeyFault."""
     first, _, rest = text.strip().partition("\n")
-    label = first.strip().removeprefix("-----BEGIN ").removesuffix(" PRIVATE KEY-----")
-    if label in PEM_KINDS:
-        return PEM_KINDS[label], "Proc-Type: 4,ENCRYPTED" in rest, None
-    if label != "OPENSSH":
-        if label == "-----BEGIN PRIVATE KEY-----" or label == "ENCRYPTED":
-            raise KeyFault("is in PKCS#8 format: `ssh-keygen -p -f` rewrites it for OpenSSH")
+    label = _LABEL.fullmatch(first.strip())
+    if label is None or label[1] not in ("", "ENCRYPTED ", "OPENSSH ", *PEM_KINDS):
         raise KeyFault("is no private key file (its public half, perhaps?)")
+    if label[1] in PEM_KINDS:
+        return PEM_KINDS[label[1]], "Proc-Type: 4,ENCRYPTED" in rest, None
+    if label[1] != "OPENSSH ":
+        raise KeyFault("is in PKCS#8 format: `ssh-keygen -p -f` rewrites it for OpenSSH")
     try:
         data = base64.b64decode(rest.partition("-----END")[0])
         if not data.startswith(MAGIC):

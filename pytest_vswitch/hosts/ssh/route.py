@@ -10,6 +10,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 
 import paramiko
 
@@ -45,12 +46,26 @@ class Route:
     transport: paramiko.Transport
     peer: str
     """`ip:port`; behind jumps or a proxy command `name:port`, as nobody else knows the IP."""
-    ways: contextlib.ExitStack
-    """Closes the transport, then what it runs through."""
+    ends: list[Callable[[], object]]
+    """What ends it, the outermost first: an inner end waits for those around it."""
+    via: Route | None = None
+    """The jump host next to it."""
     watch: Watch | None = None
 
+    def why_lost(self) -> str:
+        """Why it ended, when it was not closed here."""
+        if self.via and not self.via.transport.is_active():
+            return f"that to the jump host {self.via.settings.address} was: {self.via.why_lost()}"
+        error = self.transport.saved_exception
+        if self.watch and self.watch.lost:
+            return self.watch.lost
+        if isinstance(error, OSError):
+            return error.strerror or str(error)
+        return "the host closed it"
+
     def close(self) -> None:
-        self.ways.close()
+        """Does not wait for any host; further calls do nothing."""
+        _close(self.ends)
 
 
 def open_route(address: str, options: SshOptions) -> Route:
@@ -65,8 +80,10 @@ def shown_key(address: str, options: SshOptions) -> HostKey:
     """
     settings = resolve(address, options)
     route = _reached(settings, options, 0)
-    with route.ways:
+    try:
         key = _shown(route.transport)
+    finally:
+        route.close()
     check(settings, key)
     return key
 
@@ -79,8 +96,7 @@ def _logged_in(settings: Settings, options: SshOptions, depth: int) -> Route:
     except BaseException:
         route.close()
         raise
-    route.watch = Watch(route.transport, settings.keepalive_s, SILENT_INTERVALS)
-    route.ways.callback(route.watch.stop)
+    route.watch = Watch(route.transport, route.close, settings.keepalive_s, SILENT_INTERVALS)
     return route
 
 
@@ -88,20 +104,23 @@ def _reached(settings: Settings, options: SshOptions, depth: int) -> Route:
     """Keys exchanged, nothing checked."""
     log.addHandler(logging.NullHandler())
     log.propagate = False  # what matters of its words is in our errors
-    ways = contextlib.ExitStack()
+    ends: list[Callable[[], object]] = []
+    via: Route | None = None
     way: socket.socket | paramiko.Channel
     peer = f"{settings.host}:{settings.port}"
     excuse = _nothing
     try:
         if settings.jumps:
-            way = _jump(settings, options, depth, ways)
+            via = _jump_host(settings, options, depth)
+            ends.append(via.close)
+            way = _through(via, settings)
         elif settings.proxy_command:
-            way, excuse = _proxy(settings, ways)
+            way, excuse = _proxy(settings, ends)
         else:
-            way, peer = _tcp(settings, ways)
-        return Route(settings, _exchanged(settings, way, ways, excuse), peer, ways)
+            way, peer = _tcp(settings, ends)
+        return Route(settings, _exchanged(settings, way, ends, excuse), peer, ends, via)
     except BaseException:
-        ways.close()
+        _close(ends)
         raise
 
 
@@ -109,10 +128,14 @@ def _nothing() -> str:
     return ""
 
 
-def _jump(
-    settings: Settings, options: SshOptions, depth: int, stack: contextlib.ExitStack
-) -> paramiko.Channel:
-    """A channel through the last jump host, which is reached through those before it."""
+def _close(ends: list[Callable[[], object]]) -> None:
+    for end in ends:
+        with contextlib.suppress(OSError, EOFError, paramiko.SSHException):
+            end()
+
+
+def _jump_host(settings: Settings, options: SshOptions, depth: int) -> Route:
+    """The last jump host, which is reached through those before it."""
     *before, last = settings.jumps
     if depth >= MOST_JUMPS:
         raise InputError(f"ProxyJump: {last} is reached through itself, or through too many hosts")
@@ -122,13 +145,16 @@ def _jump(
     if before:
         host = replace(host, jumps=tuple(before), proxy_command=())
     try:
-        route = _logged_in(host, options, depth + 1)
+        return _logged_in(host, options, depth + 1)
     except HostError as error:
         error.args = (f"on the way to {settings.address}: {error}",)
         raise
-    stack.callback(route.close)
+
+
+def _through(jump: Route, settings: Settings) -> paramiko.Channel:
+    name = jump.settings.address
     try:
-        return route.transport.open_channel(
+        return jump.transport.open_channel(
             "direct-tcpip",
             (settings.host, settings.port),
             ("127.0.0.1", 0),
@@ -137,25 +163,25 @@ def _jump(
         )
     except paramiko.ChannelException as error:
         raise HostError(
-            f"the jump host {last} cannot reach {settings.host}:{settings.port}: {error.text}"
+            f"the jump host {name} cannot reach {settings.host}:{settings.port}: {error.text}"
         ) from None
     except (paramiko.SSHException, EOFError, OSError):
         raise HostError(
-            f"the jump host {last} did not reach {settings.host}:{settings.port} "
+            f"the jump host {name} did not reach {settings.host}:{settings.port} "
             f"within {settings.connect_timeout_s:g} s"
         ) from None
 
 
 def _proxy(
-    settings: Settings, stack: contextlib.ExitStack
+    settings: Settings, ends: list[Callable[[], object]]
 ) -> tuple[socket.socket, Callable[[], str]]:
     """The proxy command's end of a socket pair, and what it says when it fails.
 
     A socket, not paramiko.ProxyCommand: that one does not notice that its command ended.
     """
     ours, theirs = socket.socketpair()
-    stack.enter_context(ours)
-    words = stack.enter_context(tempfile.TemporaryFile())  # noqa: SIM115  # closed by the stack
+    words = tempfile.TemporaryFile()  # noqa: SIM115  # closed at the route's end
+    ends += [partial(_cut, ours), words.close]
     argv = list(settings.proxy_command)
     with theirs:
         end = theirs.fileno()
@@ -167,7 +193,7 @@ def _proxy(
             raise HostError(
                 f"ProxyCommand for {settings.address}: cannot run `{argv[0]}`: {error.strerror}"
             ) from None
-    stack.callback(_end, process)
+    ends.append(partial(_end, process))
 
     def excuse() -> str:
         words.seek(0)
@@ -186,7 +212,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         process.wait(5.0)
 
 
-def _tcp(settings: Settings, stack: contextlib.ExitStack) -> tuple[socket.socket, str]:
+def _tcp(settings: Settings, ends: list[Callable[[], object]]) -> tuple[socket.socket, str]:
     where = f"{settings.host}:{settings.port}"
     what = (
         settings.address if settings.host in settings.address else f"{settings.address} ({where})"
@@ -206,7 +232,7 @@ def _tcp(settings: Settings, stack: contextlib.ExitStack) -> tuple[socket.socket
             _notice_silence(way, settings)
             way.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             way.connect(place)
-            stack.enter_context(way)
+            ends.append(partial(_cut, way))
             ip, port = str(place[0]), int(place[1])
             return way, f"[{ip}]:{port}" if family == socket.AF_INET6 else f"{ip}:{port}"
         except TimeoutError:
@@ -233,13 +259,13 @@ def _notice_silence(way: socket.socket, settings: Settings) -> None:
 def _exchanged(
     settings: Settings,
     way: socket.socket | paramiko.Channel,
-    stack: contextlib.ExitStack,
+    ends: list[Callable[[], object]],
     excuse: Callable[[], str],
 ) -> paramiko.Transport:
     transport = paramiko.Transport(
         way, default_window_size=WINDOW_BYTES, packetizer_class=Listening
     )
-    stack.callback(_close, transport, way)
+    ends.append(transport.close)
     security = transport.get_security_options()
     security.key_types = known(settings).algorithms
     security.ciphers = CIPHERS
@@ -271,11 +297,10 @@ def _exchanged(
     return transport
 
 
-def _close(transport: paramiko.Transport, way: socket.socket | paramiko.Channel) -> None:
-    if isinstance(way, socket.socket):
-        with contextlib.suppress(OSError):
-            way.shutdown(socket.SHUT_RDWR)  # whoever reads or writes ends at once
-    transport.close()
+def _cut(way: socket.socket) -> None:
+    with contextlib.suppress(OSError):
+        way.shutdown(socket.SHUT_RDWR)  # whoever reads or writes ends at once
+    way.close()
 
 
 def _shown(transport: paramiko.Transport) -> HostKey:

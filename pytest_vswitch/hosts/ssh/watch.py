@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from collections.abc import Callable
 
 import paramiko
 from paramiko.common import cMSG_GLOBAL_REQUEST
@@ -32,18 +33,21 @@ class Listening(Packetizer):
 class Watch:
     """Ends a transport after `intervals` of silence, each `interval_s` long."""
 
-    def __init__(self, transport: paramiko.Transport, interval_s: float, intervals: int) -> None:
+    def __init__(
+        self,
+        transport: paramiko.Transport,
+        close: Callable[[], None],
+        interval_s: float,
+        intervals: int,
+    ) -> None:
         self.lost = ""
         """Why the transport was ended, or empty."""
         self._transport = transport
+        self._close = close
         self._interval_s = interval_s
         self._limit_s = interval_s * intervals
-        self._stopped = threading.Event()
         self._asking: threading.Thread | None = None
         threading.Thread(target=self._run, name="vswitch-ssh-watch", daemon=True).start()
-
-    def stop(self) -> None:
-        self._stopped.set()
 
     def _run(self) -> None:
         tick_s = self._interval_s / 4
@@ -51,7 +55,8 @@ class Watch:
         assert isinstance(packetizer, Listening)
         heard, silent_s, asked_s = packetizer.heard, 0.0, 0.0
         before = time.monotonic()
-        while not self._stopped.wait(tick_s) and self._transport.is_active():
+        while self._transport.is_active():
+            time.sleep(tick_s)
             now = time.monotonic()
             # This process may have been stopped meanwhile: that is not the host's silence.
             silent_s += min(now - before, 2 * tick_s)
@@ -60,7 +65,7 @@ class Watch:
                 heard, silent_s, asked_s = packetizer.heard, 0.0, 0.0
             elif silent_s >= self._limit_s:
                 self.lost = f"nothing was heard for {self._limit_s:g} s"
-                self._transport.close()
+                self._close()
             elif silent_s - asked_s >= self._interval_s:
                 asked_s = silent_s
                 self._ask()

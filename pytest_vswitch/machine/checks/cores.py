@@ -12,6 +12,9 @@ DEEP_US = 10
 """A C-state that takes longer to wake from is too deep [µs]; C1 and C1E take less."""
 
 
+CROWDED = "leave CPUs to Linux: use a host with more cores, or name fewer lcores"
+
+
 def polling(machine: Machine, needs: Needs) -> frozenset[int]:
     """CPUs that poll; those that are not online have a check of their own."""
     return machine.cpus.online & {*needs.polling}
@@ -78,7 +81,7 @@ def online(machine: Machine, needs: Needs) -> Outcome:
     if not missing:
         return Outcome(f"online: {format_list(machine.cpus.online)}", True)
     return Outcome(
-        f"CPUs {format_list(missing)} are not online",
+        f"not online: {format_list(missing)}",
         False,
         "name others in the lab's dut.lcores; online: " + format_list(machine.cpus.online),
     )
@@ -130,7 +133,7 @@ def node(machine: Machine, needs: Needs) -> Outcome:
         return Outcome(f"node {format_list(used)}", True)
     near = machine.cpus.on_node(min(wanted))
     return Outcome(
-        f"CPUs {format_list(far)} are not on node {min(wanted)}, as the NIC ports are",
+        f"not on node {min(wanted)}, as the NIC ports are: {format_list(far)}",
         False,
         f"name CPUs of {format_list(near)} in the lab's dut.lcores",
     )
@@ -143,7 +146,10 @@ def isolated(machine: Machine, needs: Needs) -> Outcome:
     # The flag is unknown to older kernels, which would then isolate nothing.
     flags = "managed_irq,domain," if machine.kernel.version >= (5, 6) else ""
     cpus = format_list(machine.cpus.isolated | {*needs.polling})
-    return Outcome(f"CPUs {format_list(exposed)} are not", False, "", (f"isolcpus={flags}{cpus}",))
+    argument = f"isolcpus={flags}{cpus}"
+    return Outcome(
+        f"not isolated: {format_list(exposed)}", False, *_for_good(machine, needs, argument)
+    )
 
 
 def nohz_full(machine: Machine, needs: Needs) -> Outcome:
@@ -154,7 +160,16 @@ def nohz_full(machine: Machine, needs: Needs) -> Outcome:
     if not ticking:
         return Outcome(f"without a tick: {format_list(quiet)}", True)
     argument = f"nohz_full={format_list(quiet | {*needs.polling})}"
-    return Outcome(f"CPUs {format_list(ticking)} have a tick", False, "", (argument,))
+    return Outcome(
+        f"with a tick: {format_list(ticking)}", False, *_for_good(machine, needs, argument)
+    )
+
+
+def _for_good(machine: Machine, needs: Needs, argument: str) -> tuple[str, tuple[str, ...]]:
+    """How to mend it: not by leaving no CPU to Linux."""
+    if machine.cpus.online - {*needs.polling}:
+        return "", (argument,)
+    return CROWDED, ()
 
 
 def rcu_nocbs(machine: Machine, needs: Needs) -> Outcome:
@@ -162,7 +177,9 @@ def rcu_nocbs(machine: Machine, needs: Needs) -> Outcome:
     if not exposed:
         return Outcome(f"elsewhere for {format_list(machine.cpus.rcu_nocbs)}", True)
     argument = f"rcu_nocbs={format_list(machine.cpus.rcu_nocbs | {*needs.polling})}"
-    return Outcome(f"CPUs {format_list(exposed)} run theirs", False, "", (argument,))
+    return Outcome(
+        f"run their own: {format_list(exposed)}", False, *_for_good(machine, needs, argument)
+    )
 
 
 CHECKS = (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pytest_vswitch.machine import irqs as irq_files
 from pytest_vswitch.machine import kernel as files
 from pytest_vswitch.machine.checks.check import Check, Outcome
+from pytest_vswitch.machine.checks.cores import CROWDED
 from pytest_vswitch.machine.cpulist import format_list, format_mask
 from pytest_vswitch.machine.facts import Machine
 from pytest_vswitch.machine.irqs import Irq
@@ -39,7 +40,7 @@ def irq_affinity(machine: Machine, needs: Needs) -> Outcome:
     if by_default and rest:
         mends.append(f"echo {format_mask(rest, machine.cpus.possible)} > {irq_files.DEFAULT}")
     boot = (f"irqaffinity={format_list(rest)}",) if rest else ()
-    return Outcome("; ".join(found), False, "; ".join(mends), boot)
+    return Outcome("; ".join(found), False, "; ".join(mends) or CROWDED, boot)
 
 
 def managed_irqs(machine: Machine, needs: Needs) -> Outcome:
@@ -82,7 +83,7 @@ def _mask(machine: Machine, needs: Needs, cpus: frozenset[int], path: str) -> Ou
     if not cpus & {*needs.polling}:
         return Outcome(f"CPUs {format_list(cpus)}", True)
     rest = (cpus & machine.cpus.online) - {*needs.polling}
-    mend = f"echo {format_mask(rest, machine.cpus.possible)} > {path}" if rest else ""
+    mend = f"echo {format_mask(rest, machine.cpus.possible)} > {path}" if rest else CROWDED
     return Outcome(f"CPUs {format_list(cpus)}", False, mend)
 
 

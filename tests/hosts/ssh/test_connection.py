@@ -21,9 +21,11 @@ SOON_S = 0.5
 """A keep-alive that shows in a test; three of it without a word end a connection [s]."""
 
 
-def options(sshd: Sshd, **others: float) -> SshOptions:
+def options(sshd: Sshd, keepalive_s: float = SshOptions.keepalive_s) -> SshOptions:
     identity, known = str(sshd.client_key), str(sshd.known_hosts)
-    return SshOptions("none", identity, known, connect_timeout_s=DEADLINE_S, **others)
+    return SshOptions(
+        "none", identity, known, connect_timeout_s=DEADLINE_S, keepalive_s=keepalive_s
+    )
 
 
 @pytest.fixture(scope="module")
@@ -177,9 +179,17 @@ def test_closing_a_stream_releases_its_writer(connection: Connection) -> None:
 def test_writing_to_a_program_that_ended_is_an_error(connection: Connection) -> None:
     stream = connection.open_stream("exit 3")
     assert read_all(stream) == b""
-    with pytest.raises(HostError, match="takes no more input: it ended") as caught:
-        stream.write(b"x" * 100)
-    assert not isinstance(caught.value, ConnectionLost)
+    error = Writer(stream).result()  # what is under way to it is lost without a word
+    assert "takes no more input: it ended" in str(error)
+    assert not isinstance(error, ConnectionLost)
+
+
+def test_writing_after_the_end_of_input_is_an_error(connection: Connection) -> None:
+    stream = connection.open_stream("exec sleep 1000")
+    stream.close_input()
+    with pytest.raises(HostError, match="takes no more input"):
+        stream.write(b"x")
+    stream.close()
 
 
 def test_a_closed_connection_is_closed_twice(sshd: Sshd) -> None:
@@ -194,12 +204,10 @@ def test_a_closed_connection_is_closed_twice(sshd: Sshd) -> None:
 
 
 def test_a_shell_that_talks_comes_before_the_program(own_sshd: Sshd, tmp_path: Path) -> None:
-    noise = tmp_path / "noise"
-    noise.write_text("echo Welcome, traveller; echo beware >&2\n")
+    (tmp_path / ".bashrc").write_text("echo Welcome, traveller; echo beware >&2\n")
     banner = tmp_path / "banner"
     banner.write_text("Property of\nsomeone\n" * 50)
-    # Bash reads the file that BASH_ENV names before it runs what sshd tells it to.
-    own_sshd.options += [f"SetEnv BASH_ENV={noise}", f"Banner {banner}"]
+    own_sshd.options += [f"SetEnv HOME={tmp_path}", f"Banner {banner}"]
     own_sshd.restart()
     connection = connect(own_sshd.target, options(own_sshd))
     stream = connection.open_stream("bash -c 'echo marker'")
@@ -232,7 +240,7 @@ def test_a_session_outlives_a_restart_of_sshd(own_sshd: Sshd, own: Connection) -
 
 
 def test_a_host_that_falls_silent_is_lost(own_sshd: Sshd) -> None:
-    connection = connect(own_sshd.target, options(own_sshd, keepalive_s=SOON_S))
+    connection = connect(own_sshd.target, options(own_sshd, SOON_S))
     reader = Reader(connection.open_stream("exec sleep 1000"))
     for pid in own_sshd.sessions():
         os.kill(pid, signal.SIGSTOP)
@@ -242,7 +250,7 @@ def test_a_host_that_falls_silent_is_lost(own_sshd: Sshd) -> None:
 
 
 def test_who_writes_to_a_silent_host_is_released(own_sshd: Sshd) -> None:
-    connection = connect(own_sshd.target, options(own_sshd, keepalive_s=SOON_S))
+    connection = connect(own_sshd.target, options(own_sshd, SOON_S))
     writer = Writer(connection.open_stream("exec cat >/dev/null"))
     for pid in own_sshd.sessions():
         os.kill(pid, signal.SIGSTOP)
@@ -250,7 +258,7 @@ def test_who_writes_to_a_silent_host_is_released(own_sshd: Sshd) -> None:
 
 
 def test_an_idle_connection_lives(own_sshd: Sshd) -> None:
-    connection = connect(own_sshd.target, options(own_sshd, keepalive_s=0.1))
+    connection = connect(own_sshd.target, options(own_sshd, 0.1))
     heard = connection._transport.packetizer.heard  # type: ignore[attr-defined]
     # Six answers come only if it lives for longer than three intervals of silence.
     wait_until(
@@ -276,7 +284,7 @@ def test_a_host_that_refuses_sessions(own_sshd: Sshd) -> None:
     own_sshd.options.append("MaxSessions 0")
     own_sshd.restart()
     connection = connect(own_sshd.target, options(own_sshd))
-    with pytest.raises(HostError, match="refuses another session .*: see MaxSessions"):
+    with pytest.raises(HostError, match=r"refuses another session .*: see MaxSessions"):
         connection.open_stream("true")
     connection.close()
 
