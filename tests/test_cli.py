@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch import __version__, cli
-from pytest_vswitch.hosts import leftovers
+from pytest_vswitch.hosts import reservation
+from pytest_vswitch.hosts.reservation import Claimant
 from pytest_vswitch.hosts.undo import Change, UndoJournal
 from pytest_vswitch.lab import loader
 from pytest_vswitch.results import run_directory, schema
@@ -212,7 +213,7 @@ def test_doctor_shows_and_cleans_what_dead_runs_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     state, made = tmp_path / "state", tmp_path / "made"
-    monkeypatch.setattr(leftovers, "STATE", state)
+    monkeypatch.setattr(reservation, "STATE", state)
     local_lab()
     assert cli.main(["doctor", "local"]) == 0
     assert capsys.readouterr().out == "nothing is left of earlier runs\n"
@@ -220,12 +221,13 @@ def test_doctor_shows_and_cleans_what_dead_runs_left(
     dead = state / "dead"
     dead.mkdir(parents=True)
     UndoJournal(dead / "undo.jsonl").note(Change("made", str(made)))
-    leftovers.claim(state / "alive")
+    alive = Claimant("alive", "mona@here", "pytest", reservation.this_program())
+    assert reservation.claim(state / "alive", alive) is None
 
     assert cli.main(["doctor", "local"]) == 0
     out = capsys.readouterr().out
-    assert f"run alive is alive: pid {os.getpid()} since " in out
-    assert f"run dead is dead and left:\n  change {made} (made)\n  directory {dead}\n" in out
+    assert f"local: alive: run alive of mona@here (pid {os.getpid()} there, since " in out
+    assert f"local: run dead is dead and left:\n  change {made} (made)\n  directory {dead}\n" in out
     assert out.endswith("`vswitch doctor local --clean` removes it\n")
     assert cli.main(["doctor", "sim"]) == 0
     assert capsys.readouterr().out == "nothing is left of earlier runs\n"

@@ -112,6 +112,9 @@ def version_text(answer: Mapping[str, Any]) -> str:
 
 # --- running ------------------------------------------------------------------------------
 
+_DYING_S = 1.0
+"""How long the last words of a QEMU that ends may be on their way [s]."""
+
 _ANSWER_S = 10.0
 """How long QEMU may take to answer on its QMP socket [s]."""
 
@@ -302,14 +305,14 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
         # QEMU makes the QMP socket last.
         while not host.exists(f"{directory}/qmp"):
             if process.status() is not None or time.monotonic() > deadline:
-                raise DutError(f"QEMU did not start:\n    {process.tail() or '(no output)'}")
+                raise DutError(f"QEMU did not start:\n    {_last_words(process, '(no output)')}")
             time.sleep(0.01)  # polls for a socket file
         try:
             shell = stack.enter_context(host.console(f"{directory}/shell", "guest shell"))
             testpmd = stack.enter_context(host.console(f"{directory}/testpmd", "guest testpmd"))
         except HostError as error:
             # It opens its sockets before it looks at its devices.
-            said = process.tail() or f"(no output; {error})"
+            said = _last_words(process, f"(no output; {error})")
             raise DutError(f"QEMU did not start:\n    {said}") from None
         guest = Guest(host, parameters, process, shell, testpmd, directory)
         stack.callback(guest.close)
@@ -323,6 +326,13 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
                 f"{process.tail() or '(nothing)'}\n  guest console:\n{guest.kernel_log()}"
             ) from None
         yield guest
+
+
+def _last_words(process: Process, otherwise: str) -> str:
+    """All that it said before it ended, which may still be on its way."""
+    with contextlib.suppress(DutError):
+        process.read_until(re.compile("(?!)"), timeout_s=_DYING_S, what="its end")
+    return process.tail() or otherwise
 
 
 def require_memory(host: Host, needed_mb: int) -> None:

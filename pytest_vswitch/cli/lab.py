@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import sys
 
-from pytest_vswitch.cli import lab_check, lab_schema, lab_status, lab_trust, lab_up
+from pytest_vswitch.cli import lab_check, lab_init, lab_schema, lab_status, lab_trust, lab_up
 from pytest_vswitch.cli.command import Commands, command, painted
 
 
@@ -32,6 +32,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     listing.set_defaults(command=_lab_list)
     lab_check.add(actions)
+    lab_init.add(actions)
     lab_schema.add(actions)
     lab_trust.add(actions)
     lab_up.add(actions)

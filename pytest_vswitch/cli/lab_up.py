@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -97,8 +96,8 @@ def _place(name_or_path: str) -> Place:
 
     lab = load(name_or_path)
     place = Place(lab.name)
-    config = lab.dut.ssh.config if lab.dut.ssh else ""
-    if os.path.expanduser(config) != str(place.ssh_config):
+    config = lab.dut.ssh.config if lab.dut.ssh else None
+    if config != str(place.ssh_config):
         raise InputError(
             f"{lab.where('dut')}: the DUT of lab `{lab.name}` is not a virtual one; one has\n"
             f"dut.host: root@{lab.name}\ndut.ssh.config: {place.ssh_config}\n"

@@ -52,17 +52,23 @@ def _plan(arguments: argparse.Namespace) -> None:
         print(f"# lab `{lab.name}` is a simulation: a run carries out no command on any host")
         return
     what = f"pytest {' '.join(arguments.suite)} --dut {arguments.dut}"
-    scripts = {}
-    for name in topologies:
-        for host, script in _scripts(lab, name, what, _progress()).items():
-            if arguments.host in (None, host):
-                scripts[f"{name}-{host}.sh"] = script.text()
-    if not scripts:
-        raise InputError(f"nothing is done on a host {arguments.host}")
+    scripts = {
+        (name, host): script
+        for name in topologies
+        for host, script in _scripts(lab, name, what, _progress()).items()
+    }
+    chosen = {
+        f"{name}-{host}.sh": script.text()
+        for (name, host), script in scripts.items()
+        if arguments.host in (None, host)
+    }
+    if not chosen:
+        there = ", ".join(sorted({host for _, host in scripts}))
+        raise InputError(f"nothing is done on a host {arguments.host}; there is {there}")
     if arguments.directory is None:
-        print("\n".join(scripts.values()), end="")
+        print("\n".join(chosen.values()), end="")
         return
-    for name, text in scripts.items():
+    for name, text in chosen.items():
         path = arguments.directory / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -35,6 +35,9 @@ SILENCE_S = 15.0
 _GLANCE_S = 0.5
 """How soon a wait notices what no message tells it [s]."""
 
+_WAITING = ("run", "status")
+"""Requests that may wait for long: others are not to wait for them."""
+
 _OUTBOX_BYTES = 4 << 20
 """What may be under way to the controller before programs have to wait [bytes]."""
 
@@ -76,17 +79,23 @@ def main(given: dict[str, Any]) -> None:
 
 
 def _relay(agent: socket.socket) -> None:
-    """Pass bytes between SSH's pipes and the agent until either ends."""
+    """Pass bytes between SSH's pipes and the agent until either ends; does not return."""
     _write_all(1, wire.READY)
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
-    ends = {0: agent.fileno(), agent.fileno(): 1}
-    with contextlib.suppress(OSError):
+    # One way must not wait for the other: each end may write before it reads.
+    threading.Thread(target=_pass, args=(agent.fileno(), 1), daemon=True).start()
+    _pass(0, agent.fileno())
+
+
+def _pass(source: int, sink: int) -> None:
+    try:
         while True:
-            for ready in select.select(list(ends), [], [])[0]:
-                data = os.read(ready, 1 << 16)
-                if not data:
-                    return
-                _write_all(ends[ready], data)
+            data = os.read(source, 1 << 16)
+            if not data:
+                break
+            _write_all(sink, data)
+    finally:
+        os._exit(0)  # the relay's end, also for the other way
 
 
 def _write_all(handle: int, data: bytes) -> None:
@@ -150,7 +159,8 @@ class _Outbox:
                 while not (self._connection and self._kept and self._sent < self._last):
                     self._news.wait()
                 connection = self._connection
-                number, packed = next(one for one in self._kept if one[0] > self._sent)
+                # Numbers have no gaps.
+                number, packed = self._kept[max(0, self._sent + 1 - self._kept[0][0])]
             try:
                 connection.sendall(packed)
             except OSError:
@@ -165,7 +175,7 @@ class _Outbox:
 
 
 class _Agent:
-    """Serves one controller; all that changes the host happens in its main thread."""
+    """Serves one controller; its main thread starts the programs, which end with it."""
 
     def __init__(self, run: str, reconnect_s: float) -> None:
         self._engine = LocalEngine(run)
@@ -195,12 +205,16 @@ class _Agent:
                 message = self._work.get()
                 if message is None:
                     break
-                if not self._answer(*message):
+                if message[0]["do"] in _WAITING:
+                    threading.Thread(target=self._answer, args=message, daemon=True).start()
+                elif not self._answer(*message):
                     break
         finally:
+            taken_by = self._engine.taken() if self._claimed else ""
             self._put_in_order()
             if self._ending:
-                self._outbox.put({"event": "ended", "why": self._ending}, wait=False)
+                ended = {"event": "ended", "why": self._ending, "taken_by": taken_by}
+                self._outbox.put(ended, wait=False)
                 self._outbox.drain(TAKE_S)
 
     def _end(self, why: str) -> None:
@@ -243,7 +257,7 @@ class _Agent:
                 self._outbox.connect(None)
         connection.close()
         if lost and not self._claimed:
-            self._work.put(None)
+            self._end("the connection was lost")
 
     def _accept(self, header: dict[str, Any], payload: bytes) -> None:
         self._outbox.acknowledge(int(header.get("got", 0)))
@@ -252,9 +266,12 @@ class _Agent:
             self._outbox.put({"event": "pong"}, wait=False)
         elif kind == "cancel":
             self._cancelled.add(int(header["id"]))
-        elif kind is not None and int(header["id"]) > self._accepted:  # else: sent again
-            self._accepted = int(header["id"])
-            self._work.put((header, payload))
+        elif kind is not None:
+            # The connection before may still have some to read.
+            with self._lock:
+                if int(header["id"]) > self._accepted:  # else: sent again
+                    self._accepted = int(header["id"])
+                    self._work.put((header, payload))
 
     def _watch(self) -> None:
         """Notice a connection that is silent, and a controller that does not come back."""
@@ -265,7 +282,7 @@ class _Agent:
                 connection = self._connection
             if connection is not None and silent_s > SILENCE_S:
                 _hang_up(connection)
-            if connection is None and self._claimed and silent_s > self._reconnect_s:
+            if connection is None and silent_s > self._reconnect_s:
                 self._end(f"its controller did not come back within {self._reconnect_s:g} s")
                 return
 
@@ -370,13 +387,12 @@ class _Agent:
             self._children[number].write(payload)
             return
         stream = self._streams[number]
-        stream.settimeout(TAKE_S)
-        try:
-            stream.sendall(payload)
-        except socket.timeout:
-            raise BlockingIOError("it has stopped reading") from None
-        finally:
-            stream.settimeout(None)
+        rest = memoryview(payload)
+        while rest:  # no timeout of the socket's: that would end its reader, too
+            if not select.select([], [stream], [], TAKE_S)[1]:
+                raise BlockingIOError("it has stopped reading")
+            with contextlib.suppress(BlockingIOError):
+                rest = rest[stream.send(rest, socket.MSG_DONTWAIT) :]
 
     def _do_which(self, header: dict[str, Any], payload: bytes) -> Any:
         return self._engine.which(header["program"])

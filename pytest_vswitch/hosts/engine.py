@@ -142,7 +142,11 @@ class LocalEngine:
         return refusal
 
     def release(self) -> list[str]:
-        """Undo what is still changed, and give this machine back; remarks on what it found."""
+        """Undo what is still changed, and give this machine, or the place in its queue, back.
+
+        Remarks on what it found. Raises HostError naming what stays.
+        """
+        reservation.withdraw(self._state, self._run)
         return leftovers.clean(self._directory)
 
     def taken(self) -> str:
@@ -225,12 +229,13 @@ def _follow(
         if why:
             _kill(process)
             return Ended(None, b"".join(chunks), why)
-    try:
-        status = process.wait(max(0.1, deadline - time.monotonic()))
-    except subprocess.TimeoutExpired:  # it closed its output and went on
-        _kill(process)
-        return Ended(None, b"".join(chunks), f"did not end within {timeout_s:g} s")
-    return Ended(status, b"".join(chunks))
+    while True:
+        with contextlib.suppress(subprocess.TimeoutExpired):  # it closed its output and goes on
+            return Ended(process.wait(0.1), b"".join(chunks))
+        if time.monotonic() > deadline or cancelled():
+            _kill(process)
+            why = "was called off" if cancelled() else f"did not end within {timeout_s:g} s"
+            return Ended(None, b"".join(chunks), why)
 
 
 def _kill(process: subprocess.Popen[bytes]) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
-from pytest_vswitch.errors import HostError, VswitchError
+from pytest_vswitch.errors import HostError, ReservationLost, VswitchError
 from pytest_vswitch.hosts import bootstrap, wire
 
 PING_S = 2.0
@@ -116,7 +116,10 @@ class Link:
         self._lock = threading.Lock()
         self._sending = threading.Lock()
         self._closed = threading.Event()
-        self._failure = ""
+        self._hurry = threading.Event()
+        """Set for a ping at once."""
+        self._cancelled: set[int] = set()
+        self._failure: HostError | None = None
         self.interruptions: list[float] = []
         """How long each lost connection was missed [s]."""
         self._stream, self._unpacker = open_(given)
@@ -157,8 +160,8 @@ class Link:
         deadline = time.monotonic() + timeout_s + ANSWER_S
         try:
             while not request.answered.wait(max(0.0, deadline - time.monotonic())):
-                if self._attach and not self._stream_is_up():  # it is being looked for
-                    deadline = time.monotonic() + PING_S
+                if self._attach and self._silent_s() > 2 * PING_S:  # it is being looked for
+                    deadline = time.monotonic() + ANSWER_S
                     continue
                 raise HostError(
                     f"{self.name}: the agent did not answer `{do}` "
@@ -171,12 +174,12 @@ class Link:
             with self._lock:
                 self._requests.pop(number, None)
         if not request.header:
-            raise HostError(self._failure)
+            self._check()
         header = request.header
         value: Any = header.get("value")
         if header.get("error") == "OSError":
-            number_, text, path = value
-            raise OSError(number_, text, path)
+            code, text, path = value
+            raise OSError(text) if code is None else OSError(code, text, path)
         if header.get("error"):
             raise HostError(f"{self.name}: {value}")
         return value, b"".join(request.parts)
@@ -196,7 +199,8 @@ class Link:
         with contextlib.suppress(HostError, OSError):
             self.call("bye")
         self._closed.set()
-        self._fail(f"{self.name}: the connection is closed")
+        self._hurry.set()
+        self._fail(HostError(f"{self.name}: the connection is closed"))
         self._stream.close()
 
     # --- threads ---
@@ -205,7 +209,7 @@ class Link:
         while not self._closed.is_set():
             try:
                 message = self._unpacker.next()
-            except (HostError, OSError, ValueError):
+            except (HostError, OSError, ValueError, EOFError):
                 message = None
             if message is not None:
                 self._take(*message)
@@ -230,19 +234,25 @@ class Link:
             self.output(header["of"]).put(payload)
         elif header.get("event") == "ended":
             self._attach = {}
-            self._fail(f"{self.name}: the agent has ended this run there: {header['why']}")
+            if by := header["taken_by"]:
+                self._fail(ReservationLost(f"{self.name} was taken from this run, by {by}"))
+            why = f"{self.name}: the agent has ended this run there: {header['why']}"
+            self._fail(HostError(why))
         self._unacknowledged += len(payload)
         if self._unacknowledged > _ACKNOWLEDGE_BYTES:
-            self._say({"do": "ping"})
+            # Not from here: who reads must never wait for who writes.
+            self._hurry.set()
 
     def _ping(self) -> None:
-        while not self._closed.wait(PING_S):
+        while not self._closed.is_set():
+            self._hurry.wait(PING_S)
+            self._hurry.clear()
             self._say({"do": "ping"})
 
     def _watch(self) -> None:
         """Cut off a connection that is silent; it never writes, so that nothing holds it up."""
         while not self._closed.wait(PING_S):
-            if not self._stream_is_up():
+            if self._silent_s() > SILENCE_S:
                 self._stream.close()  # which `_listen` notices
 
     def _say(self, header: dict[str, object]) -> None:
@@ -264,34 +274,36 @@ class Link:
                     with self._lock:
                         waiting = [request.message for _, request in sorted(self._requests.items())]
                         self._stream, self._unpacker = stream, unpacker
+                        self._heard = time.monotonic()
                     for message in waiting:
                         stream.write(message)
+                    for number in self._cancelled:
+                        stream.write(wire.pack({"do": "cancel", "id": number}))
             except (VswitchError, OSError) as error:
                 reason = str(error)
                 if time.monotonic() > deadline or isinstance(error, AgentGone):
                     break
                 self._closed.wait(_PAUSE_S)
                 continue
-            self._heard = time.monotonic()
-            self.interruptions.append(self._heard - lost)
+            self.interruptions.append(time.monotonic() - lost)
             return True
-        away_s = time.monotonic() - self._heard
-        self._fail(f"{self.name}: lost {away_s:.0f} s ago: {reason}")
+        self._fail(HostError(f"{self.name}: lost {self._silent_s():.0f} s ago: {reason}"))
         return False
 
     # --- the rest ---
 
-    def _stream_is_up(self) -> bool:
-        return time.monotonic() - self._heard < SILENCE_S
+    def _silent_s(self) -> float:
+        return time.monotonic() - self._heard
 
     def _cancel(self, number: int) -> None:
+        self._cancelled.add(number)
         self._say({"do": "cancel", "id": number})
 
     def _check(self) -> None:
         if self._failure:
-            raise HostError(self._failure)
+            raise type(self._failure)(str(self._failure))
 
-    def _fail(self, why: str) -> None:
+    def _fail(self, why: HostError) -> None:
         """End every wait with that reason, now and from now on."""
         with self._lock:
             self._failure = self._failure or why

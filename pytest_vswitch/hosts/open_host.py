@@ -206,8 +206,18 @@ class OpenHost:
             command=shlex.join(sys.argv)[:500],
             program=reservation.this_program(),
         )
+        try:
+            self._queue_up(claimant)
+        except BaseException:
+            # Nobody is to wait for one who waits no more.
+            with contextlib.suppress(HostError, OSError):
+                self.engine.release()
+            raise
+
+    def _queue_up(self, claimant: Claimant) -> None:
         deadline = time.monotonic() + self.wait_s
         told = ""
+        ended = set()
         while True:
             try:
                 refusal = self.engine.claim(claimant, self.wait_s > 0)
@@ -218,10 +228,12 @@ class OpenHost:
             if refusal is None:
                 return
             owner = refusal.owner
-            if owner and _is_gone(owner):
+            if owner and owner.run not in ended and _is_gone(owner):
                 # Nobody else can know that, nor will it come back.
+                ended.add(owner.run)
                 self.tell(f"{self.name}: ending {owner}, whose pytest is gone")
-                self.engine.evict(owner.run, f"{claimant.who}, as its pytest is gone", True)
+                with contextlib.suppress(HostError):  # it has just ended by itself
+                    self.engine.evict(owner.run, f"{claimant.who}, as its pytest is gone", True)
                 continue
             if time.monotonic() >= deadline:
                 advice = (

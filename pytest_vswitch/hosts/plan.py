@@ -48,7 +48,7 @@ class PlannedTerminal:
     def __init__(self, host: PlanHost, name: str, stop_with: str = "") -> None:
         self.name = name
         self._host = host
-        self._word = word(re.sub(r"[^\w-]", "-", name))
+        self._word = _identifier(name)
         self._stop_with = stop_with
 
     @property
@@ -155,9 +155,8 @@ class PlanHost:
     ) -> Completed:
         """Recorded; it said nothing, and succeeded."""
         data = stdin.encode() if isinstance(stdin, str) else stdin
-        line = command(argv)
-        line = shell_script.fed(line, data) if data else line
-        self.record(line if check else f"{line} || true", why)
+        line, after = command(argv), "" if check else " || true"
+        self.record(shell_script.fed(line, data, after) if data else f"{line}{after}", why)
         return Completed(tuple(argv), 0, "")
 
     def spawn(
@@ -263,7 +262,7 @@ class PlanHost:
             return self._real.exists(path)
         for name, argv in self._commands.items():
             if path in argv:
-                self.record(f"appears {word(path)} {word(name.replace(' ', '-'))}")
+                self.record(f"appears {word(path)} {_identifier(name)}")
                 return True
         return False
 
@@ -272,3 +271,8 @@ class PlanHost:
 
     def check_reserved(self) -> None:
         """Nothing is changed, so nothing need be reserved."""
+
+
+def _identifier(name: str) -> str:
+    """What a script calls a program: also the name of its log."""
+    return re.sub(r"[^a-zA-Z0-9_]", "-", name)

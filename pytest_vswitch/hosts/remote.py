@@ -67,7 +67,11 @@ class RemoteEngine:
     def __init__(self, link: Link, reconnect_s: float) -> None:
         self._link = link
         self._reconnect_s = reconnect_s
-        facts, _ = link.call("facts")
+        try:
+            facts, _ = link.call("facts")
+        except BaseException:
+            link.close()
+            raise
         self._uid = int(facts["uid"])
         self._boot_id = facts["boot_id"]
         self.scratch: str = facts["scratch"]

@@ -10,6 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
+import shutil
 import signal
 import tempfile
 import time
@@ -104,7 +105,8 @@ class Refusal:
 
     def __str__(self) -> str:
         ahead = f"{len(self.before)} in the queue before" if self.before else ""
-        return ", ".join(filter(None, (f"in use by {self.owner}" if self.owner else "", ahead)))
+        held = f"in use by {self.owner}" if self.owner else "kept for who waits"
+        return f"{held}, {ahead}" if ahead else held
 
 
 def claim(directory: Path, claimant: Claimant, *, queue: bool = False) -> Refusal | None:
@@ -116,7 +118,7 @@ def claim(directory: Path, claimant: Claimant, *, queue: bool = False) -> Refusa
     state = directory.parent
     state.mkdir(parents=True, exist_ok=True)
     with _locked(state):
-        holders = [owner for owner in owners(state) if owner.pid != os.getpid()]
+        holders = [owner for owner in owners(state) if owner.program != this_program()]
         ticket = _ticket(state, claimant) if queue else None
         before = tuple(
             waiting
@@ -133,10 +135,7 @@ def claim(directory: Path, claimant: Claimant, *, queue: bool = False) -> Refusa
             _write(part / "owner.json", json.dumps(asdict(owner)))
             part.rename(directory)  # fails if that exists: run ids are unique
         except BaseException:
-            with contextlib.suppress(OSError):
-                (part / "owner.json").unlink()
-            with contextlib.suppress(OSError):
-                part.rmdir()
+            shutil.rmtree(part, ignore_errors=True)
             raise
         if ticket is not None:
             ticket.unlink()
@@ -162,18 +161,27 @@ def evict(state: Path, run: str, *, by: str, force: bool) -> None:
     owner = read_owner(directory)
     if owner is None or not owner.program.alive:
         raise HostError(f"run {run} does not hold this host")
+    if force and not owner.program.is_here:
+        raise HostError(f"run {run} is in another container: only from there can it be ended")
     _write(directory / "taken.json", json.dumps({"by": by}))
-    if not force:
-        return
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(owner.pid, signal.SIGTERM)
-    deadline = time.monotonic() + LEAVE_S
-    while owner.program.alive:
-        if time.monotonic() > deadline:
-            # What it leaves is undone by who comes next.
-            os.kill(owner.pid, signal.SIGKILL)
-            deadline += LEAVE_S
-        time.sleep(0.02)  # polls for its end
+    # What a killed one leaves is undone by who comes next.
+    for number in (signal.SIGTERM, signal.SIGKILL) if force else ():
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(owner.pid, number)
+        deadline = time.monotonic() + LEAVE_S
+        while time.monotonic() < deadline:
+            if not owner.program.alive:
+                return
+            time.sleep(0.02)  # polls for its end
+    if force:
+        raise HostError(f"run {run} (pid {owner.pid}) cannot be killed")
+
+
+def withdraw(state: Path, run: str) -> None:
+    """Give up a run's place in the queue, if it has one."""
+    for path, waiting in _tickets(state):
+        if waiting.run == run:
+            path.unlink(missing_ok=True)
 
 
 def taken(directory: Path) -> str:
@@ -251,7 +259,7 @@ def _ticket(state: Path, claimant: Claimant) -> Path:
 def _tickets(state: Path) -> list[tuple[Path, Claimant]]:
     """The places of those that still wait, first come first."""
     found = []
-    for path in sorted((state / ".queue").glob("*-*")):
+    for path in sorted((state / ".queue").glob("[0-9]*-*")):
         try:
             fields = json.loads(path.read_text())
             alive = Program(**fields["program"]).alive

@@ -59,20 +59,20 @@ def command(argv: Sequence[str]) -> str:
     return f" \\\n{2 * _INDENT}".join(lines)
 
 
-def fed(line: str, data: bytes) -> str:
-    """A command with `data` on its standard input."""
+def fed(line: str, data: bytes, after: str = "") -> str:
+    """A command with `data` on its standard input, and what follows it, e.g. ` || true`."""
     if not data:
-        return f"{line} </dev/null"
+        return f"{line} </dev/null{after}"
     try:
         text = data.decode()
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
-        return f"base64 -d <<'END' | {line}\n{_base64(data)}END"
+        return f"base64 -d <<'END' | {line}{after}\n{_base64(data)}END"
     if not text.endswith("\n"):
-        return f"printf %s {word(text)} | {line}"
+        return f"printf %s {word(text)} | {line}{after}"
     end = _delimiter(text)
-    return f"{line} <<'{end}'\n{text}{end}"
+    return f"{line} <<'{end}'{after}\n{text}{end}"
 
 
 def write(path: str, data: bytes) -> str:

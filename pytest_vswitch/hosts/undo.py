@@ -120,6 +120,8 @@ class UndoJournal:
                 entry = json.loads(line)
             except ValueError:
                 continue
+            if not isinstance(entry, dict):
+                continue
             if "change" in entry:
                 changes.append(_change(entry["change"]))
                 continue
@@ -148,7 +150,8 @@ class UndoJournal:
 
 def _change(entry: dict[str, Any]) -> Change:
     """Another version may have said more of it."""
-    return Change(**{field.name: entry[field.name] for field in fields(Change)})
+    known = [field.name for field in fields(Change) if field.name in entry]
+    return Change(**{name: entry[name] for name in known})
 
 
 def undo_all(journal: UndoJournal, rebooted: bool) -> Outcome:

@@ -41,7 +41,7 @@ def bind_back(bdf: str, before: str, after: str | None) -> None:
             raise ChangedByOthers(f"driver_override of {bdf}", before, after, forced)
     if now != before:
         _check_unused([device])
-        if forced != before:
+        if forced and forced != before:
             knobs.poke(override, "")
         if now:
             knobs.poke(str(device / "driver/unbind"), bdf)
@@ -50,7 +50,7 @@ def bind_back(bdf: str, before: str, after: str | None) -> None:
         if _driver(device) != before:
             is_now = _driver(device) or "no driver"
             raise OSError(errno.ENODEV, f"is bound to {is_now}, not to {before or 'none'}", bdf)
-    elif forced != before:
+    elif forced and forced == after:
         knobs.poke(override, "")
 
 

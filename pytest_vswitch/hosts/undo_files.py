@@ -59,7 +59,14 @@ def remove(path: str, after: str | None) -> None:
     if not os.path.isdir(path) or os.path.islink(path):
         with contextlib.suppress(FileNotFoundError):
             os.unlink(path)
-        return
+    else:
+        _remove_tree(path)
+    # Before the journal forgets it.
+    with contextlib.suppress(OSError):
+        sync_directory(os.path.dirname(path))
+
+
+def _remove_tree(path: str) -> None:
     # What is mounted below is not ours to remove.
     real = os.path.realpath(path)
     for mount in mounted():

@@ -18,16 +18,20 @@ GONE = 86
 """Exit status of a relay that finds no agent."""
 
 CHUNK = 1 << 18
-"""Payload of one message, at most [bytes]."""
+"""Payload of one message, but for a command's input [bytes]."""
 
 _LENGTHS = struct.Struct(">II")
 _HEADER_LIMIT = 1 << 24
+_PAYLOAD_LIMIT = 1 << 28
 
 Message = Tuple[Dict[str, Any], bytes]
 
 
 def pack(header: dict[str, Any], payload: bytes = b"") -> bytes:
+    """Raises ValueError for what is too long."""
     words = json.dumps(header).encode()
+    if len(words) > _HEADER_LIMIT or len(payload) > _PAYLOAD_LIMIT:
+        raise ValueError(f"a message of {len(words)} + {len(payload)} bytes is too long")
     return _LENGTHS.pack(len(words), len(payload)) + words + payload
 
 
@@ -45,7 +49,7 @@ class Unpacker:
         if lengths is None:
             return None
         header_bytes, payload_bytes = _LENGTHS.unpack(lengths)
-        if header_bytes > _HEADER_LIMIT or payload_bytes > CHUNK + _HEADER_LIMIT:
+        if header_bytes > _HEADER_LIMIT or payload_bytes > _PAYLOAD_LIMIT:
             raise ValueError(f"not a message: {bytes(lengths)!r}")
         header = self._take(header_bytes)
         payload = self._take(payload_bytes)

@@ -6,8 +6,9 @@ physical core, CPU 0 and its siblings left to Linux, isolated ones where there a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.machine import cpus, kernel, memory, nics, software
@@ -17,6 +18,7 @@ from pytest_vswitch.machine.kernel import Kernel
 from pytest_vswitch.machine.memory import Memory
 from pytest_vswitch.machine.nics import Nic
 from pytest_vswitch.machine.software import Software
+from pytest_vswitch.machine.wiring import Wires
 
 PORTS = 2
 """What a PVP needs."""
@@ -70,6 +72,25 @@ class Lcores:
     why: str
 
 
+@dataclass(frozen=True, slots=True)
+class Discovery:
+    """What was found on a lab's hosts, and what is proposed of it."""
+
+    dut: str
+    """Address, as in `dut.host`."""
+    found: Found
+    ports: Ports
+    lcores: Lcores
+    generator: str = ""
+    """Address; empty: the DUT."""
+    generator_found: Found | None = None
+    netns: str = ""
+    wires: Wires | None = None
+    """None: not looked for."""
+    ssh: Mapping[str, str] = field(default_factory=dict)
+    """Options that both hosts were reached with."""
+
+
 def look(host: Host) -> Found:
     """Read all that a lab file may depend on; nothing is changed. Raises HostError."""
     system = kernel.read(host)
@@ -84,6 +105,39 @@ def look(host: Host) -> Found:
         uio=bool(uio) or host.exists("/sys/bus/pci/drivers/uio_pci_generic"),
         kvm=host.exists("/dev/kvm"),
     )
+
+
+def propose(
+    dut: str,
+    found: Found,
+    *,
+    generator: str = "",
+    beside: Found | None = None,
+    netns: str = "",
+    wires: Wires | None = None,
+    ssh: Mapping[str, str] = MappingProxyType({}),
+    ports: Sequence[str] | None = None,
+) -> Discovery:
+    """What a lab file should say; `beside` was found on the generator's own host, if it has one.
+
+    `ports` are the BDFs of a lab that is there: they stay chosen.
+    """
+    generator_here = beside is None and not netns
+    wired = wires.wired if wires else {}
+    if ports is None:
+        chosen = choose_ports(found.nics, wired, generator_here=generator_here)
+    else:
+        chosen = Ports(
+            tuple(nic for nic in found.nics if nic.bdf in ports),
+            {nic.bdf: unfit(nic) or "fit" for nic in found.nics if nic.bdf not in ports},
+        )
+    lcores = choose_lcores(found.cpus, chosen.node, generator_here=beside is None)
+    return Discovery(dut, found, chosen, lcores, generator, beside, netns, wires, ssh)
+
+
+def may_send(found: Sequence[Nic]) -> list[str]:
+    """The interfaces from which frames may be sent to find the wiring."""
+    return [nic.netdev for nic in found if nic.netdev and nic.link_up and not unfit(nic)]
 
 
 def unfit(nic: Nic) -> str:
@@ -103,24 +157,33 @@ def unfit(nic: Nic) -> str:
     return ""
 
 
-def choose_ports(found: Iterable[Nic], wired: Mapping[str, str], *, need_wire: bool) -> Ports:
+def choose_ports(
+    found: Sequence[Nic],
+    wired: Mapping[str, str] = MappingProxyType({}),
+    *,
+    generator_here: bool = False,
+) -> Ports:
     """The best two of the fit ports: wired, with a link, of one card, fast.
 
-    `wired` is by interface; with `need_wire` a port is passed over if it was seen to have none.
+    `wired` has the generator's end of each wire that was found, by the DUT's interface.
     """
-    every = list(found)
-    others = {nic.bdf: reason for nic in every if (reason := unfit(nic))}
-    fit = [nic for nic in every if nic.bdf not in others]
+    others = {nic.bdf: reason for nic in found if (reason := unfit(nic))}
+    for nic in found:
+        if generator_here and nic.netdev in wired.values():
+            others.setdefault(nic.bdf, "it is the generator's end of a wire")
+    fit = [nic for nic in found if nic.bdf not in others]
     best = max(_pairs(fit), key=lambda pair: _rank(pair, wired), default=tuple(fit[:PORTS]))
-    if need_wire and wired:
+    if wired:
         best = tuple(nic for nic in best if nic.netdev in wired)
     for nic in fit:
-        if nic not in best:
-            others[nic.bdf] = "fit, but two are enough" if best else "fit, but not wired"
-            if need_wire and nic.netdev not in wired:
-                others[nic.bdf] = "fit, but no wire to the generator was found"
-            elif nic.link_up is False:
-                others[nic.bdf] = "fit, but it has no link"
+        if nic in best:
+            continue
+        if wired and nic.netdev not in wired:
+            others[nic.bdf] = "fit, but no wire to the generator was found"
+        elif nic.link_up is False:
+            others[nic.bdf] = "fit, but it has no link"
+        else:
+            others[nic.bdf] = f"fit, but {PORTS} are enough"
     return Ports(tuple(sorted(best, key=lambda nic: nic.bdf)), others)
 
 
@@ -180,14 +243,14 @@ def choose_lcores(found: Cpus, node: int, *, generator_here: bool) -> Lcores:
                 break
         else:
             continue
-        cpu = rest[forwarding] if generator_here else None
+        generator = rest[forwarding] if generator_here else None
         left = rest[forwarding + generator_here :]
         why = (
             f"CPU {main} for the command line, {format_list(rest[:forwarding])} forward: node "
             f"{node}, one to a core, {_isolation(isolated, quiet)}, CPU 0 left to Linux; "
             f"{format_list(left)} left for the guest"
         )
-        return Lcores((main, *rest[:forwarding]), cpu, why)
+        return Lcores((main, *rest[:forwarding]), generator, why)
     return Lcores(
         (),
         None,

@@ -181,9 +181,8 @@ def _ksm(machine: Machine, needs: Needs) -> Iterator[_Write]:
 
 
 def _hugepages(machine: Machine, needs: Needs) -> Iterator[_Write]:
-    pool = memory.pool_to_grow(machine, needs)
-    if pool:
-        missing = memory.missing(machine, needs)
+    pool, missing = memory.pool_to_grow(machine, needs), memory.missing(machine, needs)
+    if pool and missing and needs.hugepages != "none":
         yield f"{pool.path}/nr_hugepages", str(pool.total + missing)
 
 

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.machine.management import ask_json
 
 WINDOW_S = 2.0
 """How long frames are sent, ten a second [s]: one that is lost does not matter."""
@@ -78,6 +79,16 @@ class Wires:
     """From the near end's interfaces to the far end's: each heard the other, and only it."""
     doubtful: Mapping[str, str]
     """Why others of the near end are not among them, by interface."""
+
+
+def interfaces(host: Host, netns: str) -> list[str]:
+    """The Ethernet interfaces of a network namespace that are up. Raises HostError."""
+    argv = ["ip", "-n", netns, "-j", "link"]
+    return [
+        link["ifname"]
+        for link in ask_json(host, argv, f"which interfaces are in {netns}")
+        if link.get("link_type") == "ether" and "LOWER_UP" in link.get("flags", [])
+    ]
 
 
 def find(near: End, far: End | None) -> Wires:

@@ -59,6 +59,8 @@ class Run:
         self.lab = lab
         self._wiring = contextlib.ExitStack()
         self._wired: Wired | None = None
+        self._generator_host: OpenHost | None = None
+        """Where the generator runs, if not on the DUT."""
         with contextlib.ExitStack() as opening:
             self.directory = run_directory.create(reports, facts.id)
             transcript = Transcript(self.directory.path)
@@ -68,17 +70,32 @@ class Run:
                     LocalHost(facts.id, transcript, Path(state))
                 )
             else:
-                self.host = opening.enter_context(
-                    open_host(lab, run=facts.id, transcript=transcript, wait_s=wait_s, tell=tell)
-                )
+
+                def hold(role: str) -> OpenHost:
+                    return opening.enter_context(
+                        open_host(
+                            lab,
+                            role,
+                            run=facts.id,
+                            transcript=transcript,
+                            wait_s=wait_s,
+                            tell=tell,
+                        )
+                    )
+
+                self.host = hold("dut")
+                if lab.generator.host not in (None, lab.dut.host):
+                    self._generator_host = hold("generator")
             self.host_facts = host_facts.collect(self.host)
             self.journal = opening.enter_context(Journal(self.directory.journal))
             self.journal.append(RunBegun(facts, lab.model_dump(mode="json"), self.host_facts))
             self._stack = opening.pop_all()
 
     def check_reserved(self) -> None:
-        """Raise ReservationLost, naming who took it, when the DUT is no longer this run's."""
+        """Raise ReservationLost, naming who took it, when a host is no longer this run's."""
         self.host.check_reserved()
+        if self._generator_host is not None:
+            self._generator_host.check_reserved()
 
     def wired(self, name: str) -> Wired:
         """The topology of that name, forwarding; brought up anew if it is not or died."""
@@ -96,7 +113,8 @@ class Run:
                 registry.topology(kind).provision(self.lab, self.host)
             )
             attach = registry.generator(self.lab.generator.kind)
-            generator = last.enter_context(attach(self.lab, self.host, topology))
+            beside = self._generator_host or self.host
+            generator = last.enter_context(attach(self.lab, beside, topology))
             wait_until_forwarding(topology, generator, _FIRST_FRAME_S)
         except BaseException:
             self.unwire()

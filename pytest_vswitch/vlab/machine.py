@@ -31,6 +31,9 @@ NEEDED = {
 BOOT_S = 240.0
 """How long it may take until sshd answers; some 15 s on a quiet machine [s]."""
 
+_START_S = 30.0
+"""How long the supervisor may take to start; half a second on a quiet machine [s]."""
+
 _QUIET_S = 60.0
 """After this, ssh is tried even if the console says nothing: it need not be on ttyS0 [s]."""
 
@@ -47,13 +50,13 @@ def up(host: Host, place: Place, say: Say) -> None:
     then nothing new is left.
     """
     _require(host)
-    with locked(place.root):
+    with locked(place.root, say):
         if place.supervisor() is not None:
             say("it is up")
             return
         hardware = Hardware(
             qemu=str(qemu10.prepare(host, place.root, say)),
-            ssh_port=_free_port(place.hardware()),
+            ssh_port=free_port(place.hardware()),
             netns=place.netns,
         )
         _require_memory(host, hardware.memory_mb)
@@ -105,7 +108,7 @@ def down(host: Host, place: Place, say: Say) -> None:
 
     Raises HostError when something of it is in use.
     """
-    with locked(place.root):
+    with locked(place.root, say):
         if place.supervisor() is None and not place.directory.exists():
             say("it is not up, and nothing is left of it")
         stop(place)
@@ -152,7 +155,7 @@ def _require_memory(host: Host, needed_mb: int) -> None:
         raise InputError(f"the virtual DUT has {needed_mb} MB; only {available_mb} MB are free")
 
 
-def _free_port(before: Hardware | None) -> int:
+def free_port(before: Hardware | None) -> int:
     """A free TCP port of the loopback, the one from before if it is still free."""
     for port in (before.ssh_port if before else 0, 0):
         with socket.socket() as probe:
@@ -186,13 +189,13 @@ def _wait_for_boot(host: Host, place: Place, *, seen: int, since: str = "") -> N
     deadline = time.monotonic() + BOOT_S
     ask_anyway = time.monotonic() + _QUIET_S
     argv = [*keys.ssh(place, "ConnectTimeout=30", "BatchMode=yes"), *_BOOT_ID]
-    started = False
+    started_by = time.monotonic() + _START_S
     while True:
         alive = place.supervisor() is not None
-        started = started or alive
+        started_by = 0.0 if alive else started_by
         if time.monotonic() > deadline:
             raise DeadlineError(f"{place.name} did not boot within {BOOT_S:g} s{_said(place)}")
-        if started and not alive:
+        if not alive and time.monotonic() > started_by:
             raise DutError(f"{place.name} did not boot{_said(place)}")
         if _is_ready(place, seen) or time.monotonic() > ask_anyway:
             done = host.ask(argv, timeout_s=60, check=False)

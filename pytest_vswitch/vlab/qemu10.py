@@ -40,6 +40,10 @@ def program(tree: Path) -> list[str]:
     return [*argv, "-L", str(tree / "usr/share/qemu"), "-L", str(tree / "usr/share/seabios")]
 
 
+_CPU = "max,svm=off,la57=off"
+"""All that is emulated but for virtual machines within, and a fifth level of page tables."""
+
+
 @dataclass(frozen=True, slots=True)
 class Descriptors:
     """Open files that QEMU inherits."""
@@ -62,7 +66,7 @@ def arguments(
         "-name",
         f"{place.name},process=qemu-vlab",
     ]
-    argv += ["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", "max,-svm"]
+    argv += ["-machine", "q35", "-accel", "tcg,thread=multi", "-cpu", _CPU]
     argv += ["-smp", str(hardware.cpus), "-m", str(hardware.memory_mb)]
     argv += ["-device", "intel-iommu,intremap=on"]
     # It reaches nothing but who asks: neither the controller's loopback nor the world.

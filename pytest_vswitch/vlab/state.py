@@ -10,7 +10,7 @@ import contextlib
 import fcntl
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -117,28 +117,26 @@ class Place:
         except FileNotFoundError:
             return None
         except BlockingIOError:
-            text = self._lock.read_text().strip()
-            return int(text) if text else None
+            return int(self._lock.read_text())
         return None
 
-    def supervise(self) -> int:
-        """For the supervisor: be the only one, until this process ends.
+    def supervise(self) -> None:
+        """For the supervisor: be the only one, as long as this process lives.
 
-        A descriptor that QEMU must not inherit. Raises HostError when there is one already.
+        Raises HostError when there is one already.
         """
-        handle = os.open(self._lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
+        part = self._lock.with_suffix(".part")
+        part.write_text(f"{os.getpid()}\n")
+        handle = os.open(part, os.O_RDONLY | os.O_CLOEXEC)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if self.supervisor() is not None:
             os.close(handle)
-            raise HostError(f"{self.name} is supervised by another process") from None
-        os.truncate(handle, 0)
-        os.write(handle, f"{os.getpid()}\n".encode())
-        return handle
+            raise HostError(f"{self.name} has a supervisor already")
+        part.rename(self._lock)  # visible only with its number in it, and locked
 
 
 @contextlib.contextmanager
-def locked(root: Path = ROOT) -> Iterator[None]:
+def locked(root: Path, say: Callable[[str], None]) -> Iterator[None]:
     """One command at a time builds, starts or removes; others wait.
 
     Raises HostError where the directory cannot be made.
@@ -149,7 +147,11 @@ def locked(root: Path = ROOT) -> Iterator[None]:
     except OSError as error:
         raise HostError(f"cannot use {root}: {error.strerror}") from None
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("waiting for another `vswitch lab up` or `down` to end")
+            fcntl.flock(handle, fcntl.LOCK_EX)
         yield
     finally:
         os.close(handle)

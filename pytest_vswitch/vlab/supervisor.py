@@ -19,9 +19,12 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from pytest_vswitch.errors import HostError, VswitchError
+from pytest_vswitch.hosts.leftovers import MARK
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.vlab import disk, image, ports, qemu10
@@ -37,16 +40,18 @@ KILLED = "killed"
 """Our word for a QEMU that went without telling why."""
 
 
-def start(place: Place, python: list[str]) -> None:
-    """Start the supervisor of a machine that is off; it runs on by itself."""
+def start(place: Place, python: Sequence[str]) -> None:
+    """Start the supervisor of a machine that is off; it belongs to no run, and runs on."""
+    environment = {name: value for name, value in os.environ.items() if name != MARK}
     with place.log.open("ab") as log:
-        subprocess.Popen(
-            [*python, str(place.root), place.name],
+        subprocess.run(
+            ["setsid", "--fork", *python, str(place.root), place.name],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             cwd="/",
-            start_new_session=True,
+            env=environment,
+            check=True,
         )
 
 
@@ -119,8 +124,13 @@ async def _follow(stream: socket.socket) -> str:
             await client.connect(stream)
             await client.runstate_changed()
             await client.disconnect()
-        reasons = [str(event["data"]["reason"]) for event in listener.clear()]
-    return reasons[0] if reasons else KILLED
+        events = listener.clear()
+    return reason(events[0]) if events else KILLED
+
+
+def reason(shutdown: Mapping[str, Any]) -> str:
+    """Why the machine went down, from QMP's SHUTDOWN event."""
+    return str(shutdown["data"]["reason"])
 
 
 if __name__ == "__main__":

@@ -15,6 +15,7 @@ import pytest
 from pytest_vswitch.apps import guest_image
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.errors import HostError, InputError
+from pytest_vswitch.hosts.host import Completed
 from pytest_vswitch.hosts.local import LocalHost
 from tests.apps.conftest import with_kernel
 from tests.hosts.machine import machine
@@ -274,11 +275,9 @@ def test_a_module_of_unknown_packing_is_named(host: LocalHost, tmp_path: Path) -
         guest_image._modules(host, directory, ("uio",))
 
 
-def test_a_missing_library_is_named(host: LocalHost) -> None:
-    stand_in = Path(host.scratch) / "ldd"
-    stand_in.write_text("#!/bin/sh\necho '\tlibrte_eal.so.23 => not found'\n")
-    stand_in.chmod(0o755)
-    host.environment["PATH"] = f"{host.scratch}:{host.environment['PATH']}"
+def test_a_missing_library_is_named(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "\tlibrte_eal.so.23 => not found\n"
+    monkeypatch.setattr(LocalHost, "ask", lambda self, argv, **how: Completed((), 0, said))
     with pytest.raises(
         HostError, match=r"librte_eal.so.23, needed by /opt/testpmd, is not installed"
     ):

@@ -31,10 +31,11 @@ HUNG = Accelerator("tcg", "/dev/kvm opens, but a guest on it hung for 0.5 s in i
 
 
 class KvmHost(LocalHost):
-    """This machine, with or without /dev/kvm, and of some boot."""
+    """This machine, with or without /dev/kvm, of some boot, and with some QEMU."""
 
     has_kvm = True
     boot = "first"
+    qemu = ""
 
     def exists(self, path: str) -> bool:
         return self.has_kvm if path == "/dev/kvm" else super().exists(path)
@@ -44,7 +45,7 @@ class KvmHost(LocalHost):
 
 
 class Qemu:
-    """A program on PATH that the test writes, and that counts how often it booted."""
+    """A program that the test writes, and that counts how often it booted."""
 
     def __init__(self, directory: Path) -> None:
         self.program = directory / "qemu-stand-in"
@@ -72,12 +73,13 @@ def kvm_host(host: LocalHost, monkeypatch: pytest.MonkeyPatch) -> KvmHost:
 
 @pytest.fixture
 def qemu(tmp_path: Path, kvm_host: KvmHost) -> Qemu:
-    kvm_host.environment["PATH"] = f"{tmp_path}:{kvm_host.environment['PATH']}"
-    return Qemu(tmp_path)
+    stand_in = Qemu(tmp_path)
+    kvm_host.qemu = str(stand_in.program)
+    return stand_in
 
 
-def choose(host: LocalHost, wanted: str = "auto", image: GuestImage = IMAGE) -> Accelerator:
-    return kvm.choose(host, wanted, image, "qemu-stand-in")
+def choose(host: KvmHost, wanted: str = "auto", image: GuestImage = IMAGE) -> Accelerator:
+    return kvm.choose(host, wanted, image, host.qemu)
 
 
 def test_a_guest_that_says_its_word(kvm_host: KvmHost, qemu: Qemu) -> None:

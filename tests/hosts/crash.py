@@ -18,15 +18,22 @@ from types import FrameType
 from typing import Any
 
 from pytest_vswitch.hosts import changes, knobs, undo, undo_devices, undo_files
+from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.undo import UndoJournal
+
+Trial = Callable[..., None]
+"""See the fixture `survives_all_deaths`."""
 
 _CLONE_NEWNS, _CLONE_NEWUSER, _CLONE_NEWNET = 0x20000, 0x10000000, 0x40000000
 
 _STEPS_IN = {module.__file__ for module in (changes, knobs, undo, undo_devices, undo_files)}
-_ONLY_LOOK = {
+_NO_STEPS = {
     *("pending", "_change", "_meaning", "_expand", "to_write", "same", "is_ours", "is_knob"),
     *("mounts", "mounted", "_plain", "_users", "_nodes", "_contents", "_torn", "_pci", "_driver"),
+    *("_append", "sync_directory"),
 }
-"""Functions whose lines are no steps: dying there is dying before their caller's next line."""
+"""Functions that only look, or that are through or not (half a line: see `test_undo`): dying
+in them is dying before their caller's next line."""
 
 
 def deaths(scenario: Callable[[], None]) -> Iterator[int]:
@@ -45,7 +52,7 @@ def _dies(scenario: Callable[[], None], at_step: int) -> bool:
 
     def trace(frame: FrameType, event: str, argument: object) -> Any:
         code = frame.f_code
-        if code.co_filename not in _STEPS_IN or code.co_name in _ONLY_LOOK:
+        if code.co_filename not in _STEPS_IN or code.co_name in _NO_STEPS:
             return None
         if code.co_name.startswith("<"):  # a comprehension
             return None
@@ -126,3 +133,15 @@ def snapshot(root: Path) -> dict[str, tuple[object, ...]]:
             what = os.readlink(path)
         found[str(path)] = (oct(status.st_mode), status.st_uid, status.st_gid, what)
     return found
+
+
+def journal(host: LocalHost) -> UndoJournal:
+    return UndoJournal(Path(host.scratch) / "undo.jsonl")
+
+
+def fill(place: Path) -> None:
+    """A file, a link to it, a directory."""
+    (place / "file").write_bytes(b"as it\0was\xff\n")
+    (place / "file").chmod(0o640)
+    (place / "link").symlink_to("file")
+    (place / "empty").mkdir()

@@ -44,6 +44,8 @@ class Kernel:
         irq.mkdir(parents=True)
         (irq / "smp_affinity_list").write_text("0-3\n")
         (irq / "smp_affinity").write_text("0f\n")
+        (self.proc / "sys/net/core").mkdir(parents=True)
+        (self.proc / "sys/net/core/somaxconn").write_text("128\n")
         pages = self.sys / "kernel/mm/hugepages/hugepages-2048kB"
         pages.mkdir(parents=True)
         (pages / "nr_hugepages").write_text("4\n")
@@ -81,6 +83,8 @@ class Kernel:
             self._set_functions(place, int(word))
         elif place.name == "nr_hugepages":
             place.write_text(f"{min(int(word), 20)}\n")
+        elif place.name == "somaxconn":
+            place.write_text(f"{min(int(word), 4096)}\n")
         elif place.name == "smp_affinity_list":
             cpus = sorted(int(cpu) for cpu in word.replace("0-3", "0,1,2,3").split(","))
             last = cpus[-1]

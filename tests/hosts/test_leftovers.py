@@ -14,8 +14,10 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch.errors import HostError
-from pytest_vswitch.hosts import leftovers
+from pytest_vswitch.hosts import leftovers, reservation
 from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.reservation import Claimant, Program
+from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.hosts.undo import Change, UndoJournal
 from tests.hosts.machine import DEADLINE_S, running, wait_until
 
@@ -38,6 +40,12 @@ with LocalHost(run, Transcript(Path(logs)), Path(state)) as host:
             print(program.read_until(re.compile("\\\\d+\\n"), timeout_s=60, what="pid"), flush=True)
             input()
 """
+
+
+def claim(directory: Path) -> reservation.Refusal | None:
+    """For a run of this process."""
+    who = Claimant(directory.name, "mona@here", "pytest", reservation.this_program())
+    return reservation.claim(directory, who)
 
 
 class Other:
@@ -75,33 +83,39 @@ def other(state: Path, knob: Path, tmp_path: Path) -> Iterator[Other]:
     leftovers.kill_marked(RUN)
 
 
-def test_a_living_run_is_respected(other: Other, state: Path, knob: Path) -> None:
+def test_a_living_run_is_respected(other: Other, state: Path, knob: Path, tmp_path: Path) -> None:
     assert leftovers.find(state) == []
-    assert [(owner.run, owner.pid) for owner in leftovers.owners(state)] == [
+    assert [(owner.run, owner.pid) for owner in reservation.owners(state)] == [
         (RUN, other.process.pid)
     ]
     assert running(other.program)
     assert knob.read_text() == "changed"
-    with pytest.raises(HostError, match=rf"in use by run {RUN} \(pid {other.process.pid}, since "):
-        leftovers.claim(state / "second")
+    refusal = claim(state / "second")
+    assert refusal
+    assert refusal.owner
+    assert refusal.owner.run == RUN
+    words = rf"local is in use by run {RUN} of \S+ \(pid {other.process.pid} there, since "
+    second = LocalHost("second", Transcript(tmp_path), state)
+    with pytest.raises(HostError, match=words), second:
+        pass
     other.end()
     assert not running(other.program)
     assert knob.read_text() == "before"
     assert list(state.iterdir()) == []
-    leftovers.claim(state / "second")
+    assert claim(state / "second") is None
 
 
 def test_a_killed_run_is_found_and_cleaned(other: Other, state: Path, knob: Path) -> None:
     os.kill(other.process.pid, signal.SIGKILL)
     # Still a zombie here: dead all the same.
     wait_until(lambda: not running(other.process.pid), "death of the owner")
-    assert leftovers.owners(state) == []
+    assert reservation.owners(state) == []
     [left] = leftovers.find(state)
     assert left.run == RUN
     assert other.program in dict(left.processes)
     assert left.changes == (Change("rewrote", str(knob), "before"),)
 
-    leftovers.clean(left)
+    leftovers.clean(left.directory)
     assert not running(other.program)
     assert knob.read_text() == "before"
     assert leftovers.find(state) == []
@@ -123,17 +137,18 @@ def test_the_kernel_ends_the_programs_of_a_killed_run(tmp_path: Path, state: Pat
 
 def dead(state: Path, name: str, boot: str, *changes: Change) -> None:
     """A run of a process that is gone."""
-    leftovers.claim(state / name)
+    claim(state / name)
     owner = json.loads((state / name / "owner.json").read_text())
-    owner |= {"start_ticks": owner["start_ticks"] - 1, "boot_id": boot}
+    program = owner["program"]
+    program |= {"start_ticks": program["start_ticks"] - 1, "boot_id": boot}
     (state / name / "owner.json").write_text(json.dumps(owner))
     for change in changes:
         UndoJournal(state / name / "undo.jsonl").note(change)
 
 
 def test_a_pid_that_was_given_away_again_is_no_owner(state: Path) -> None:
-    dead(state, "old", leftovers._boot_id())
-    assert leftovers.owners(state) == []
+    dead(state, "old", reservation.boot_id())
+    assert reservation.owners(state) == []
     assert [left.run for left in leftovers.find(state)] == ["old"]
 
 
@@ -146,7 +161,7 @@ def test_a_reboot_has_undone_what_was_in_the_kernel(state: Path, tmp_path: Path)
         Change("made", "/var/run/dpdk/it"),
     ]
     dead(state, "a", "another-boot", *gone, lasting)
-    dead(state, "b", leftovers._boot_id(), *gone, lasting)
+    dead(state, "b", reservation.boot_id(), *gone, lasting)
     later, earlier = leftovers.find(state)
     assert later.changes == (lasting, *reversed(gone))
     assert earlier.changes == (lasting,)
@@ -157,7 +172,7 @@ def test_runs_are_undone_newest_first(state: Path, knob: Path) -> None:
     dead(state, "20260101-000000-1", "x", Change("rewrote", str(knob), "1"))
     dead(state, "20260102-000000-1", "x", Change("rewrote", str(knob), "2"))
     for left in leftovers.find(state):
-        leftovers.clean(left)
+        leftovers.clean(left.directory)
     assert knob.read_text() == "1"
 
 
@@ -168,7 +183,7 @@ def test_one_stuck_change_does_not_keep_the_others(state: Path, tmp_path: Path) 
     dead(state, "old", "x", *changes)
     [left] = leftovers.find(state)
     with pytest.raises(HostError, match=f"run old left what could not be undone:\n  {stuck} "):
-        leftovers.clean(left)
+        leftovers.clean(left.directory)
     assert not made.exists()
     assert [left.changes for left in leftovers.find(state)] == [(changes[1],)]
 
@@ -185,7 +200,7 @@ def test_changes_are_undone_although_a_process_cannot_be_killed(
 
     monkeypatch.setattr(leftovers, "kill_marked", fail)
     with pytest.raises(HostError, match=r"cannot be killed: testpmd \(1\)"):
-        leftovers.clean(leftovers.find(state)[0])
+        leftovers.clean(leftovers.find(state)[0].directory)
     assert not made.exists()
     assert (state / "old").exists()
 
@@ -198,7 +213,7 @@ def test_a_directory_without_a_readable_owner_is_a_dead_runs(
     if content is not None:
         (state / "old/owner.json").write_text(content)
     [left] = leftovers.find(state)
-    leftovers.clean(left)
+    leftovers.clean(left.directory)
     assert not (state / "old").exists()
 
 
@@ -215,18 +230,20 @@ def test_a_run_is_never_seen_without_its_owner(state: Path) -> None:
     looker = threading.Thread(target=look)
     looker.start()
     for number in range(60):
-        leftovers.claim(state / f"run{number}")
+        assert claim(state / f"run{number}") is None
     done.set()
     looker.join()
     assert found == []
-    assert len(leftovers.owners(state)) == 60
+    assert len(reservation.owners(state)) == 60
 
 
 def test_of_two_runs_that_begin_at_once_one_gets_the_host(state: Path) -> None:
     script = (
-        "import sys; from pathlib import Path; from pytest_vswitch.hosts import leftovers\n"
+        "import sys; from pathlib import Path; from pytest_vswitch.hosts.local import LocalHost\n"
+        "from pytest_vswitch.hosts.transcript import Transcript\n"
         "input()\n"
-        "leftovers.claim(Path(sys.argv[1]) / sys.argv[2]); print('mine', flush=True); input()"
+        "with LocalHost(sys.argv[2], Transcript(None), Path(sys.argv[1])):\n"
+        "    print('mine', flush=True); input()"
     )
     racers = [
         subprocess.Popen(
@@ -262,8 +279,8 @@ def test_another_user_sees_the_owner_and_nothing_else(host: LocalHost) -> None:
             os.setgroups([])
             os.setgid(65534)
             os.setuid(65534)
-            told = [str([owner.pid for owner in leftovers.owners(state)])]
-            leftovers._alive = lambda owner: False
+            told = [str([owner.pid for owner in reservation.owners(state)])]
+            Program.alive = property(lambda program: False)  # type: ignore[assignment]
             try:
                 leftovers.find(state)
             except HostError as error:

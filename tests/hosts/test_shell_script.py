@@ -99,6 +99,7 @@ def test_a_long_command_is_read_as_one() -> None:
 )
 def test_input_and_files_are_given_as_they_were(data: bytes, tmp_path: Path) -> None:
     assert bash(shell_script.fed("cat", data)) == data
+    assert bash(shell_script.fed("cat", data, " && printf %s more")) == data + b"more"
     path = tmp_path / "a file"
     bash(shell_script.write(str(path), data))
     assert path.read_bytes() == data
@@ -232,27 +233,27 @@ def test_virtual_functions_go(tmp_path: Path, now: str, after: str, then: str) -
 
 
 def test_mounts_and_interfaces_go(tmp_path: Path) -> None:
-    (tmp_path / "on it").mkdir()
-    target = f"{tmp_path}/on it"
-    mounted = shell_script.undone(Change("mounted", f"{tmp_path}/it", "0"))
+    mounted = shell_script.undone(Change("mounted", f"{tmp_path}/it", "1"))
     linked = shell_script.undone(Change("linked", "br7", after="77"))
     other = shell_script.undone(Change("linked", "br8", after="99"))
     (tmp_path / "it").mkdir()
     steps = [
-        *(words_for(f"{mounted}\n{linked}\n{other}"),),
-        f"mount -t tmpfs none {word(target)}",
-        f"mount -t tmpfs none {tmp_path}/it",
-        "ip link add br7 index 77 type dummy",
-        "ip link add br8 index 78 type dummy",
+        words_for(f"{mounted}\n{linked}\n{other}"),
+        f"mount -t tmpfs first {tmp_path}/it",
+        f"mount -t tmpfs second {tmp_path}/it",
+        "mount -t sysfs none /sys",  # the one of this network
+        "ip link add br7 index 77 type bridge",
+        "ip link add br8 index 78 type bridge",
         *(mounted, mounted, linked, linked, other),
         "ip -brief link",
         "cat /proc/self/mountinfo",
     ]
-    ended = apart("\n".join(steps), tmp_path / "on it")
+    ended = apart("\n".join(steps), tmp_path)
     assert ended.returncode == 0, ended.stderr
     assert "br7" not in ended.stdout
     assert "br8" in ended.stdout
-    assert f" {tmp_path}/it " not in ended.stdout
+    assert " - tmpfs first " in ended.stdout
+    assert " - tmpfs second " not in ended.stdout
 
 
 # --- whole scripts ------------------------------------------------------------------------
@@ -389,7 +390,8 @@ def test_a_program_that_dies_later_ends_the_script(script: Script, tmp_path: Pat
 
 def test_programs_do_not_outlive_a_killed_script(script: Script, tmp_path: Path) -> None:
     script.up += [
-        Step("start it sleep 1000"),
+        Step("start it sh -c 'echo up; exec sleep 1000'"),
+        Step("await it 60 'its word' up"),
         Step(f'echo "${{pids[it]}}" >{tmp_path}/pid'),
     ]
     process = start(script)

@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch.errors import DutError
-from pytest_vswitch.hosts import local
+from pytest_vswitch.hosts import child as children
+from pytest_vswitch.hosts.child import Child
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.open_host import HostProcess
 from tests.hosts.machine import DEADLINE_S, running, wait_until
@@ -33,13 +34,13 @@ def write_much(program: HostProcess) -> None:
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Who ends by itself gets all the time it needs: the test would hang if it did not."""
-    monkeypatch.setattr(local, "GRACE_S", DEADLINE_S)
+    monkeypatch.setattr(children, "GRACE_S", DEADLINE_S)
 
 
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(local, "GRACE_S", 0.1)
-    monkeypatch.setattr(local, "TAKE_S", 0.1)
+    monkeypatch.setattr(children, "GRACE_S", 0.1)
+    monkeypatch.setattr(children, "TAKE_S", 0.1)
 
 
 def test_text_is_read_up_to_a_pattern_and_not_again(host: LocalHost) -> None:
@@ -54,8 +55,9 @@ def test_text_is_read_up_to_a_pattern_and_not_again(host: LocalHost) -> None:
 def test_more_than_a_pipe_holds_is_written(host: LocalHost) -> None:
     with start(host, "echo ready; wc -c") as program:
         program.write("x" * 1_000_000 + "\n")
-        assert program._popen.stdin is not None
-        program._popen.stdin.close()
+        assert isinstance(program._child, Child)
+        assert program._child._popen.stdin is not None
+        program._child._popen.stdin.close()
         text = program.read_until(re.compile(r"\d+\n"), timeout_s=DEADLINE_S, what="count")
         assert text == "1000001\n"
 

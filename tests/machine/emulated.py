@@ -43,8 +43,8 @@ class EmulatedHost:
         """The most hugepages that a pool can grow to, by its directory."""
         self.refused: dict[str, int] = {}
         """Files that cannot be written, with the error number."""
-        self.kill_at: tuple[int, str] | None = None
-        """Die `before` or `after` the write of that number."""
+        self.dies_at = -1
+        """After so many halves of writes the controller dies: an odd one is a write done."""
         self._offline: dict[int, dict[Path, str]] = {}
         for path, text in tree.files.items():
             file = self._at(path)
@@ -109,17 +109,14 @@ class EmulatedHost:
         return sorted(self._path(path) for path in self.root.glob(pattern.lstrip("/")))
 
     def write_text(self, path: str, text: str) -> None:
-        moment = self.kill_at[1] if self.kill_at and self.kill_at[0] == len(self.written) else ""
-        if moment == "before":
-            raise Killed
+        self._count_down()
         self._write(path, text)
-        if moment == "after":
-            raise Killed
+        self._count_down()
 
-    def revive(self) -> None:
-        """Another controller comes."""
-        self.kill_at = None
-        self.written.clear()
+    def _count_down(self) -> None:
+        self.dies_at -= 1
+        if self.dies_at == -1:
+            raise Killed
 
     @contextlib.contextmanager
     def changing(self, change: Change) -> Iterator[None]:

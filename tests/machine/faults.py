@@ -342,8 +342,14 @@ wrong_need("guest-vcpus", "a guest with one CPU", "it forwards, and runs Linux",
 for item, word, says in (
     ("guest-isolcpus", "isolcpus=1-2", "not for virtual CPUs 1-2"),
     ("guest-rcu_nocbs", "rcu_nocbs=1-2", "not for virtual CPUs 1-2"),
+    ("guest-irqs", "irqaffinity=0", "may hit forwarding CPUs"),
     ("guest-hugepages", "hugepages=1", "none"),
     ("guest-watchdog", "nmi_watchdog=0", "on"),
 ):
     line = GUEST.replace(word, "")
     wrong_need(item, f"a guest without {word}", says, guest_command_line=line)
+
+
+@fault("libvirt-user", "libvirt-qemu")
+def libvirt_runs_QEMU_as_another_user(tree: Tree) -> None:
+    tree.put("/etc/libvirt", **{"qemu.conf": 'user = "libvirt-qemu"'})

@@ -6,14 +6,17 @@ import errno
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from pytest_vswitch.hosts.undo import undo_all
+from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.undo import UndoJournal, undo_all
 from pytest_vswitch.machine import facts, tune
 from pytest_vswitch.machine.checks import check
 from pytest_vswitch.machine.needs import Needs
 from pytest_vswitch.machine.tune import Step
+from tests.hosts.machine import machine
 from tests.machine import faults, trees
 from tests.machine.conftest import Emulate
 from tests.machine.emulated import EmulatedHost, Killed
@@ -93,6 +96,10 @@ def test_what_is_in_order_is_not_touched(emulate: Emulate) -> None:
     assert steps_for(host) == ()
 
 
+def test_a_lab_without_hugepages_gets_none(emulate: Emulate) -> None:
+    assert steps_for(emulate(server()), replace(NEEDS, hugepages="none")) == ()
+
+
 def test_it_never_loosens_protection(emulate: Emulate) -> None:
     tree = server()
     faults.selinux_enforcing(tree)
@@ -102,22 +109,21 @@ def test_it_never_loosens_protection(emulate: Emulate) -> None:
     assert steps_for(host) == ()
 
 
-@pytest.mark.parametrize("moment", ["before", "after"])
-def test_killed_at_any_write_the_journal_puts_everything_back(
-    moment: str, emulate: Emulate
-) -> None:
+def test_killed_around_any_write_the_journal_puts_everything_back(emulate: Emulate) -> None:
     host = emulate(untuned())
     before = host.snapshot()
     steps = steps_for(host)
-    for number in range(len(steps)):
-        host.kill_at = (number, moment)
+    for halves in range(2 * len(steps)):
+        host.dies_at = halves
+        host.written.clear()
+        host.journal = UndoJournal(host.root.parent / f"undo-{halves}.jsonl")
         with pytest.raises(Killed), tune.tuned(host, steps):
             pytest.fail("it was not killed")
-        host.revive()
-        assert (host.snapshot() == before) == (number == 0 and moment == "before")
+        # Noted before each write, done after it.
+        assert len(host.written) == (halves + 1) // 2
+        assert len(host.journal.pending()) == halves // 2 + 1
         outcome = undo_all(host.journal, rebooted=False)
-        assert outcome.stuck == ()
-        assert outcome.remarks == ()
+        assert (outcome.stuck, outcome.remarks) == ((), ())
         assert host.snapshot() == before
 
 
@@ -198,3 +204,38 @@ def test_a_step_is_the_command_that_does_it(emulate: Emulate) -> None:
 
 def paths(steps: Sequence[Step]) -> list[str]:
     return [step.path for step in steps]
+
+
+def test_this_kernel_takes_the_steps_and_is_as_before(tmp_path: Path) -> None:
+    with machine(tmp_path) as host:
+        last = max(facts.read(host).cpus.online)
+        needs = Needs(polling=(last,), hugepages="none")
+        before = knobs_of(host)
+        here = facts.read(host)
+        # What this kernel manages or a container holds read-only is refused; it is undone, too.
+        with tune.tuned(host, tune.steps(here, needs, check(here, needs))) as tuned:
+            assert {step.path for step in tuned.steps} >= {
+                path for path, text in knobs_of(host).items() if text != before[path]
+            }
+            now = knobs_of(host)
+            for step in tuned.steps:
+                assert now[step.path] == f"{step.value}\n"
+        assert knobs_of(host) == before
+
+
+def knobs_of(host: LocalHost) -> dict[str, str]:
+    """What steps for cores and kernel may write on this machine."""
+    return {
+        path: text
+        for pattern in (
+            "/proc/irq/[0-9]*/smp_affinity_list",
+            "/proc/irq/default_smp_affinity",
+            "/sys/devices/virtual/workqueue/cpumask",
+            "/sys/devices/virtual/workqueue/writeback/cpumask",
+            "/proc/sys/kernel/*watchdog*",
+            "/proc/sys/kernel/numa_balancing",
+            "/sys/kernel/mm/ksm/run",
+            "/sys/devices/system/cpu/cpu[0-9]*/cpuidle/state[0-9]*/disable",
+        )
+        for path, text in host.read_texts(pattern).items()
+    }

@@ -26,7 +26,7 @@ NEEDS = Needs(
     ports=tuple(Port(bdf, "vfio-pci", 25.0) for bdf in NICS),
     memory_mb=(1024, 3072),
     vcpus=3,
-    guest_command_line="console=ttyS0 nmi_watchdog=0 isolcpus=1-2 rcu_nocbs=1-2 "
+    guest_command_line="console=ttyS0 nmi_watchdog=0 isolcpus=1-2 rcu_nocbs=1-2 irqaffinity=0 "
     "default_hugepagesz=1G hugepagesz=1G hugepages=1",
 )
 
@@ -190,6 +190,7 @@ def _kernel(tree: Tree, rest: frozenset[int], count: int) -> None:
     tree.put(f"{PCI}/drivers/vfio-pci", module="")
     tree.put("/sys/module/vfio_iommu_type1/parameters", allow_unsafe_interrupts="N")
     tree.put("/sys/module/vfio/parameters", enable_unsafe_noiommu_mode="N")
+    tree.put("/etc/libvirt", **{"qemu.conf": '# user = "qemu"\nuser = "root"'})
     tree.answers["dmesg",] = "[    0.000000] Linux version 6.1.0-18-amd64\n"
 
 

@@ -180,8 +180,8 @@ class Machine:
 
     def entering(self, argv: Sequence[str]) -> list[str]:
         """The command that runs a command in it, with `environment`."""
-        enter = ["nsenter", "--all", "--target", str(self._init_pid), "--wd=/root"]
-        return [*_TIED, *enter, *_TIED, *argv]
+        enter = ["nsenter", "--all", "--target", str(self._init_pid)]
+        return [*_TIED, *enter, *_TIED, "env", "--chdir=/root", *argv]
 
     def ssh(self, *argv: str, user: str = "root") -> list[str]:
         """The command that runs a command (of plain words) in it, with OpenSSH's client."""

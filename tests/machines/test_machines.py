@@ -66,6 +66,11 @@ def test_it_is_a_host_of_its_own(dut: Machine) -> None:
     assert len(own_namespaces(dut)) == len(KINDS) + 1  # a mount namespace for its disk
 
 
+def test_a_command_without_ssh_is_where_a_login_is(dut: Machine) -> None:
+    look = ["sh", "-c", "pwd; ls -A; id -u; hostname; cat"]
+    assert dut.run(look, stdin=b"\xff").stdout == b"/root\n.ssh\n0\ndut\n\xff"
+
+
 def test_what_it_writes_is_not_written_here(dut: Machine) -> None:
     ssh(dut, "touch", "/etc/made-by-a-test", "/usr/bin/made-by-a-test")
     ssh(dut, "rm", "/usr/bin/env")
@@ -189,7 +194,10 @@ def test_its_disk_outlives_a_power_cut_and_nothing_else_does(machines: MakeMachi
         (["mount", "--bind", "/run", "/run"], "mount /run"),
         (["ip", "link", "add", "x", "type", "veth"], "link x"),
         (["ip", "link", "set", "eth0", "mtu", "1400"], "link eth0"),
-        (["sysctl", "-qw", "net.ipv4.ip_forward=1"], "setting /proc/sys/net/ipv4/ip_forward"),
+        (
+            ["sh", "-c", "echo 1 >/proc/sys/net/ipv4/ip_forward"],
+            "setting /proc/sys/net/ipv4/ip_forward",
+        ),
         (["tee", "/sys/kernel/mm/ksm/run"], "setting /sys/kernel/mm/ksm/run"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

@@ -12,10 +12,10 @@ SUITE = ("suites/pvp", "--quick")
 """What a user types, but for `--dut`; `suites/pvp` is the packaged suite."""
 
 FREE_MACHINE = """
-from pytest_vswitch.hosts import leftovers
+from pytest_vswitch.hosts import reservation
 
 # Another run on this machine is told before all else; it is not what is tested here.
-leftovers.owners = lambda *state: []
+reservation.owners = lambda *state: []
 """
 
 

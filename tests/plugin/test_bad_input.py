@@ -158,7 +158,7 @@ def public() -> Iterator[Path]:
 
 def as_nobody(public: Path, *args: str) -> subprocess.CompletedProcess[str]:
     (public / "conftest.py").write_text(
-        "from pytest_vswitch.hosts import leftovers\nleftovers.owners = lambda *state: []\n"
+        "from pytest_vswitch.hosts import reservation\nreservation.owners = lambda *state: []\n"
     )
     # May read what root may, for a checkout below a directory like /root; and no more.
     reads = ["--inh-caps=+dac_read_search", "--ambient-caps=+dac_read_search"]

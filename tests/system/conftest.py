@@ -24,7 +24,7 @@ class Start(Protocol):
 def _idle() -> None:
     """What a failed test leaves is no other test's fault."""
     for left in leftovers.find():
-        leftovers.clean(left)
+        leftovers.clean(left.directory, rebooted=left.rebooted)
 
 
 @pytest.fixture

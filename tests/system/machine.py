@@ -57,7 +57,14 @@ class Machine:
         ]
 
 
-_PLACES = ("/run/pytest-vswitch", "/var/run/dpdk", "/dev/shm", "/dev/hugepages", "/tmp")
+_PLACES = (
+    "/var/lib/pytest-vswitch",
+    "/run/pytest-vswitch",
+    "/var/run/dpdk",
+    "/dev/shm",
+    "/dev/hugepages",
+    "/tmp",
+)
 
 
 def _settings() -> Iterator[str]:

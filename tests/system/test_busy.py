@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pytest_vswitch.hosts.open_host import whoami
 from tests.system.conftest import Certified, Start
 from tests.system.machine import Machine
 from tests.system.session import SHORT
@@ -15,7 +16,9 @@ def test_a_second_run_is_told_who_has_the_dut(certified: Certified) -> None:
     first, second = certified.session, certified.intruder
     assert certified.intruder_status == 4
     assert second.output.count("is in use by run") == 1
-    assert f"is in use by run {first.run} (pid {first.process.pid}, since" in second.output
+    assert f"is in use by run {first.run} of {whoami()} (pid {first.process.pid} there, since" in (
+        second.output
+    )
     assert "Traceback" not in second.output
     assert not second.reports.exists()
     assert certified.status == 0, first.output
@@ -35,6 +38,6 @@ def test_of_two_runs_that_begin_at_once_one_gets_the_dut(start: Start, machine: 
     winner, loser = sorted(sessions, key=lambda session: session.end())
     assert (winner.end(), loser.end()) == (0, 4), outputs
     assert loser.output.count("in use by run") == 1, outputs
-    assert f"run {winner.run} (pid {winner.process.pid}, since" in loser.output
+    assert f"run {winner.run} of {whoami()} (pid {winner.process.pid} there, since" in loser.output
     for session in sessions:
         assert machine.traces(session.run) == []

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vswitch.hosts import leftovers
+from pytest_vswitch.hosts import leftovers, reservation
 from pytest_vswitch.hosts.undo import Change, UndoJournal
 from tests.system.conftest import Start
 from tests.system.machine import Machine, processes, wait_until
@@ -94,9 +94,10 @@ def test_doctor_undoes_what_outlived_a_run(
     Verify: it shows and then ends and undoes each of them; a second look finds nothing.
     """
     run = f"dead-{os.getpid()}"
-    directory = leftovers.STATE / run
-    claim = "import sys, pathlib, pytest_vswitch.hosts.leftovers as leftovers;"
-    claim += "leftovers.claim(pathlib.Path(sys.argv[1]))"
+    directory = reservation.STATE / run
+    claim = "import sys, pathlib; from pytest_vswitch.hosts.reservation import *;"
+    claim += "directory = pathlib.Path(sys.argv[1]);"
+    claim += "claim(directory, Claimant(directory.name, 'mona@here', 'pytest', this_program()))"
     argv = [sys.executable, "-c", claim, str(directory)]
     subprocess.run(argv, check=True, env=environment())
     changed, made = tmp_path / "changed", tmp_path / "made"

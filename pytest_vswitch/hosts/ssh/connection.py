@@ -19,6 +19,8 @@ TAIL_BYTES = 4096
 """How much of a program's standard error is kept."""
 CHUNK_BYTES = 32768
 """Largest piece that SSH servers must take (RFC 4253, section 6.1)."""
+ENDING_S = 0.5
+"""paramiko ends the streams of a connection a moment before it says so of the connection [s]."""
 CLOSE_S = 2.0
 """How long the host is given to be told that a stream ends [s]."""
 
@@ -69,19 +71,20 @@ class Connection:
                 "sshd_config"
             ) from None
         except (paramiko.SSHException, EOFError, OSError) as error:
-            if self.alive():
-                raise HostError(f"{self.address} does not run commands: {error}") from None
-            raise self.lost() from None
+            self.check()
+            raise HostError(f"{self.address} does not run commands: {error}") from None
         return Stream(self, channel)
 
     def alive(self) -> bool:
         """Whether nothing is known to be wrong with it."""
         return self._transport.is_active()
 
-    def lost(self) -> ConnectionLost:
-        """Why it ended, as an error to raise."""
-        why = "it was closed here" if self._closed else self._route.why_lost()
-        return ConnectionLost(f"the connection to {self.address} was lost: {why}")
+    def check(self) -> None:
+        """For when a stream ended unasked: raise ConnectionLost if that is why."""
+        self._transport.join(ENDING_S)
+        if not self.alive():
+            why = "it was closed here" if self._closed else self._route.why_lost()
+            raise ConnectionLost(f"the connection to {self.address} was lost: {why}")
 
     def close(self) -> None:
         """End it, with its streams; does not wait for the host. Further calls do nothing."""
@@ -113,9 +116,8 @@ class Stream:
             data = self._channel.recv(size)
         except OSError:
             data = b""
-        ended = self._closed or self._channel.eof_received
-        if not data and not ended and not self._connection.alive():
-            raise self._connection.lost()
+        if not data and not self._closed and not self._channel.eof_received:
+            self._connection.check()
         return data
 
     def write(self, data: bytes) -> None:
@@ -131,8 +133,7 @@ class Stream:
                     raise EOFError  # it was closed meanwhile
                 view = view[sent:]
         except (OSError, EOFError):
-            if not self._connection.alive():
-                raise self._connection.lost() from None
+            self._connection.check()
             raise HostError(
                 f"what runs on {self._connection.address} takes no more input: it ended"
             ) from None

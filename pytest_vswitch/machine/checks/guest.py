@@ -19,6 +19,30 @@ def rcu_nocbs(machine: Machine, needs: Needs) -> Outcome:
     return _cpus(needs, "rcu_nocbs")
 
 
+def interrupts(machine: Machine, needs: Needs) -> Outcome:
+    if not needs.vcpus:
+        return NONE
+    cpus = CommandLine.parse(needs.guest_command_line).cpus("irqaffinity")
+    if cpus and not cpus & set(range(1, needs.vcpus)):
+        return Outcome(f"on virtual CPU {format_list(cpus)}", True)
+    if needs.vcpus == 1:
+        return Outcome("there is one virtual CPU", True)
+    return Outcome(
+        "may hit forwarding CPUs", False, "add to the guest's kernel command line: irqaffinity=0"
+    )
+
+
+def libvirt_user(machine: Machine, needs: Needs) -> Outcome:
+    user = machine.libvirt_user
+    if user is None:
+        return Outcome("there is no libvirt", None)
+    if user in ("root", "0"):
+        return Outcome("root", True)
+    return Outcome(
+        user or "libvirt's default", False, 'set user = "root" in /etc/libvirt/qemu.conf'
+    )
+
+
 def nmi_watchdog(machine: Machine, needs: Needs) -> Outcome:
     if not needs.vcpus:
         return NONE
@@ -87,6 +111,22 @@ CHECKS = (
         "required with NICs",
         "4.3.1 step 1",
         hugepages,
+    ),
+    Check(
+        "guest-irqs",
+        "guest",
+        "interrupts kept from forwarding CPUs",
+        "advised",
+        "4.3.1 step 4",
+        interrupts,
+    ),
+    Check(
+        "libvirt-user",
+        "guest",
+        "QEMU run as root by libvirt: testpmd's sockets are root's",
+        "advised",
+        "4.2.5",
+        libvirt_user,
     ),
     Check("guest-watchdog", "guest", "NMI watchdog off", "advised", "4.3.1 step 2", nmi_watchdog),
 )

@@ -46,10 +46,11 @@ def irq_affinity(machine: Machine, needs: Needs) -> Outcome:
 def managed_irqs(machine: Machine, needs: Needs) -> Outcome:
     """The kernel picks one CPU of each one's mask; with `managed_irq` not an isolated one."""
     polling = {*needs.polling}
+    elsewhere = machine.cpus.online - machine.cpus.isolated - polling
     wrong = [
         irq
         for irq in machine.irqs.irqs
-        if irq.managed and irq.effective & polling and irq.cpus - polling
+        if irq.managed and irq.effective & polling and irq.cpus & elsewhere
     ]
     if not wrong:
         return Outcome("none that the kernel could deliver elsewhere", True)

@@ -74,6 +74,8 @@ def default_size(machine: Machine, needs: Needs) -> Outcome:
 
 
 def mount(machine: Machine, needs: Needs) -> Outcome:
+    if needs.hugepages == "none":
+        return Outcome("the lab wants no hugepages", None)
     size = size_name(machine, needs)
     places = [m.path for m in machine.memory.mounts if m.size_kb == SIZES_KB[size]]
     if places:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
+import paramiko
 import pytest
 
 from pytest_vswitch.errors import HostError
@@ -230,6 +231,23 @@ def test_an_sshd_that_is_killed(own_sshd: Sshd, own: Connection) -> None:
     with pytest.raises(ConnectionLost):
         own.open_stream("true")
     assert not own.alive()
+
+
+def test_a_lost_connection_is_never_taken_for_an_end(
+    own_sshd: Sshd, own: Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+    unlink = paramiko.Channel._unlink  # type: ignore[attr-defined]
+
+    def unlink_and_dawdle(channel: paramiko.Channel) -> None:
+        unlink(channel)
+        told.wait(0.2)
+
+    # Streams end before paramiko says that the connection did: here, long before.
+    monkeypatch.setattr(paramiko.Channel, "_unlink", unlink_and_dawdle)
+    reader = Reader(own.open_stream("exec sleep 1000"))
+    own_sshd.kill()
+    assert isinstance(reader.result(), ConnectionLost)
 
 
 def test_a_session_outlives_a_restart_of_sshd(own_sshd: Sshd, own: Connection) -> None:
