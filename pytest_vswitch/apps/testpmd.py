@@ -25,8 +25,10 @@ class Parameters:
     file_prefix: str
     hugepages: bool
     """Whether EAL memory lies on hugepages."""
+    devices: Sequence[str] = ()
+    """Addresses of the PCI devices that it may take; they come before the virtual ones."""
     vdevs: Sequence[str] = ()
-    """E.g. `net_vhost0,iface=/run/vhost0`. Without PCI devices when there are any."""
+    """E.g. `net_vhost0,iface=/run/vhost0`. If there are any, `devices` are all it takes."""
     driver_directory: str = ""
     """Where the drivers are, if not where DPDK was configured to look."""
     forward_mode: Literal["io", "macswap"]
@@ -44,7 +46,8 @@ class Parameters:
         eal = ["-v", "--lcores", self.lcores, "-n", "1", "--file-prefix", self.file_prefix]
         eal += ["-m", str(self.memory_mb)]
         eal += ["--in-memory"] if self.hugepages else ["--no-huge"]
-        eal += ["--no-pci"] if self.vdevs else []
+        eal += [word for device in self.devices for word in ("-a", device)]
+        eal += ["--no-pci"] if self.vdevs and not self.devices else []
         eal += [word for vdev in self.vdevs for word in ("--vdev", vdev)]
         eal += ["-d", self.driver_directory] if self.driver_directory else []
         own = ["-i", f"--forward-mode={self.forward_mode}"]

@@ -72,7 +72,8 @@ def main(given: dict[str, Any]) -> None:
     os.chdir("/")
     status = 1
     try:
-        _Agent(given["run"], float(given["reconnect_s"])).serve(theirs)
+        engine = LocalEngine(given["run"], Path(given["state"]) if "state" in given else None)
+        _Agent(engine, float(given["reconnect_s"])).serve(theirs)
         status = 0
     finally:
         os._exit(status)
@@ -177,8 +178,8 @@ class _Outbox:
 class _Agent:
     """Serves one controller; its main thread starts the programs, which end with it."""
 
-    def __init__(self, run: str, reconnect_s: float) -> None:
-        self._engine = LocalEngine(run)
+    def __init__(self, engine: LocalEngine, reconnect_s: float) -> None:
+        self._engine = engine
         self._reconnect_s = reconnect_s
         self._claimed = False
         self._outbox = _Outbox()

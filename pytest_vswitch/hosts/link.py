@@ -23,6 +23,9 @@ SILENCE_S = 10.0
 ANSWER_S = 30.0
 """How long the agent may take to answer, beyond what the request itself may take [s]."""
 
+BEGIN_S = 60.0
+"""How long a shell, a Python and the agent may take to be there [s]."""
+
 _NOISE_BYTES = 1 << 16
 """What a login shell may print before the agent speaks [bytes]."""
 
@@ -58,6 +61,9 @@ def begin(stream: Stream, given: Mapping[str, object], first: bytes = b"") -> wi
     other side says when that is not an agent.
     """
     unpacker = wire.Unpacker(stream.read)
+    alarm = threading.Timer(BEGIN_S, stream.close)  # whoever reads from it sees its end
+    alarm.daemon = True
+    alarm.start()
     try:
         if first:
             stream.write(first)
@@ -71,6 +77,8 @@ def begin(stream: Stream, given: Mapping[str, object], first: bytes = b"") -> wi
     except BaseException:
         stream.close()
         raise
+    finally:
+        alarm.cancel()
     return unpacker
 
 
@@ -124,8 +132,12 @@ class Link:
         """How long each lost connection was missed [s]."""
         self._stream, self._unpacker = open_(given)
         self._stream.write(wire.pack({"last": 0}))
-        for work in (self._listen, self._ping, self._watch):
-            threading.Thread(target=work, name=f"{name} {work.__name__}", daemon=True).start()
+        self._threads = [
+            threading.Thread(target=work, name=f"{name} {work.__name__}", daemon=True)
+            for work in (self._listen, self._ping, self._watch)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def keep(self, given: Mapping[str, object], reconnect_s: float) -> None:
         """From now on a lost connection is restored, with what is `given` to a relay.
@@ -202,6 +214,8 @@ class Link:
         self._hurry.set()
         self._fail(HostError(f"{self.name}: the connection is closed"))
         self._stream.close()
+        for thread in self._threads:
+            thread.join(PING_S)
 
     # --- threads ---
 
@@ -247,7 +261,8 @@ class Link:
         while not self._closed.is_set():
             self._hurry.wait(PING_S)
             self._hurry.clear()
-            self._say({"do": "ping"})
+            if not self._closed.is_set():
+                self._say({"do": "ping"})
 
     def _watch(self) -> None:
         """Cut off a connection that is silent; it never writes, so that nothing holds it up."""

@@ -19,7 +19,7 @@ from pytest_vswitch.errors import HostError, ReservationLost
 from pytest_vswitch.hosts import reservation
 from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.engine import Ended
-from pytest_vswitch.hosts.host import Completed, Process
+from pytest_vswitch.hosts.host import Completed
 from pytest_vswitch.hosts.leftovers import Leftover
 from pytest_vswitch.hosts.reservation import Claimant, Owner, Refusal
 from pytest_vswitch.hosts.transcript import Transcript
@@ -125,7 +125,7 @@ class HostProcess:
             f"[{self.name} ended: status {self.status()}, {seconds:.3f} s to stop]",
         )
 
-    def __enter__(self) -> Process:
+    def __enter__(self) -> HostProcess:
         return self
 
     def __exit__(

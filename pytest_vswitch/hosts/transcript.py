@@ -78,7 +78,7 @@ class Transcript:
             if self._lost:
                 entry = f"--- lost, as they could not be written: {self._lost} entries\n{entry}"
             try:
-                with self._path.open("a", encoding="utf-8") as log:
+                with self._path.open("a", encoding="utf-8", errors="backslashreplace") as log:
                     log.write(entry)
                 self._lost = 0
             except OSError:

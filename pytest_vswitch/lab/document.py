@@ -6,6 +6,7 @@ costs nothing until it is followed, which is counted.
 
 from __future__ import annotations
 
+import re
 import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,6 +28,9 @@ MAX_DEPTH = 20
 Key = tuple[str | int, ...]
 
 _CORE = "tag:yaml.org,2002:"
+
+_SECRET = re.compile(r"pass(?:word|phrase)")
+"""Names of keys whose values no message repeats."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +108,8 @@ def _syntax(error: MarkedYAMLError, text: str, path: Path) -> str:
     problem = _one_line(error.problem or error.context or "not valid YAML")
     lines = text.splitlines()
     line = lines[mark.line] if mark and mark.line < len(lines) else ""
+    if _SECRET.search(line):
+        problem = re.sub(r" ['`\"].*", "", problem)
     if "\t" in line[: len(line) - len(line.lstrip())]:
         return f"{place}: not valid YAML: a tab in the indentation; indent with spaces"
     if "another document" in problem:
@@ -136,8 +142,8 @@ class _Reader:
         if isinstance(node, SequenceNode) and node.tag == f"{_CORE}seq":
             return [self.value(item, (*key, index)) for index, item in enumerate(node.value)]
         if isinstance(node, ScalarNode):
-            return self._scalar(node)
-        raise self._wrong(node, f"tag `{_tag(node)}` is not allowed; write a plain value")
+            return self._scalar(node, key)
+        raise self._tagged(node, key)
 
     def _mapping(self, node: MappingNode, key: Key) -> dict[str, object]:
         result: dict[str, object] = {}
@@ -154,7 +160,7 @@ class _Reader:
             result[name.value] = self.value(value, inner)
         return result
 
-    def _scalar(self, node: ScalarNode) -> object:
+    def _scalar(self, node: ScalarNode, key: Key) -> object:
         text: str = node.value
         kind = str(node.tag).removeprefix(_CORE)
         if kind in ("str", "timestamp"):
@@ -169,12 +175,21 @@ class _Reader:
             if kind == "float":
                 return float(self._scalars.construct_yaml_float(node))
         except (ValueError, KeyError, IndexError):
-            raise self._wrong(node, f"`{text[:40]}` is not a usable number ({kind})") from None
-        raise self._wrong(node, f"tag `{_tag(node)}` is not allowed; write a plain value")
+            given = "this" if _is_secret(key) else f"`{text[:40]}`"
+            raise self._wrong(node, f"{given} is not a usable number ({kind})") from None
+        raise self._tagged(node, key)
+
+    def _tagged(self, node: Node, key: Key) -> InputError:
+        tag = "a tag" if _is_secret(key) else f"tag `{_tag(node)}`"
+        return self._wrong(node, f"{tag} is not allowed; write a plain value")
 
     def _wrong(self, node: Node, what: str) -> InputError:
         mark = node.start_mark
         return InputError(f"{shown(self._path)}:{mark.line + 1}:{mark.column + 1}: {what}")
+
+
+def _is_secret(key: Key) -> bool:
+    return bool(key) and _SECRET.search(str(key[-1])) is not None
 
 
 def _tag(node: Node) -> str:

@@ -16,6 +16,13 @@ from pytest_vswitch.machine.files import directories, text
 ROOT = "/proc/irq"
 DEFAULT = f"{ROOT}/default_smp_affinity"
 
+_QUEUE = re.compile(r"nvme\d+q[1-9]\d*|virtio\d+-req\.\d+|(?:megasas|mpt\dsas)\d*-msix\d+")
+"""Interrupts of storage queues, one to a CPU, which their drivers let the kernel manage."""
+
+
+_TIMER = 0
+"""Cannot be moved, and is still once the kernel has better clocks."""
+
 
 @dataclass(frozen=True, slots=True)
 class Irq:
@@ -29,7 +36,7 @@ class Irq:
     effective: frozenset[int]
     """Where it is delivered now; empty: the kernel does not tell."""
     managed: bool
-    """By the kernel: it cannot be moved. Kernels before 6.11 tell so only when it is tried."""
+    """By the kernel: it cannot be moved. Before Linux 6.11 a guess, by its name."""
 
     @property
     def path(self) -> str:
@@ -39,7 +46,7 @@ class Irq:
 
 @dataclass(frozen=True, slots=True)
 class Irqs:
-    """All interrupts of a host."""
+    """A host's interrupts that have a handler, but for the timer's."""
 
     irqs: tuple[Irq, ...]
     default: frozenset[int]
@@ -55,18 +62,22 @@ def read(host: Host) -> Irqs:
         int(number): rest.split()[-1]
         for number, rest in re.findall(r"^\s*(\d+):(.*\S)\s*$", interrupts, re.MULTILINE)
     }
-    fixed = _not_writable(host)
+    told = _not_writable(host)
     found = []
     texts = host.read_texts(f"{ROOT}/[0-9]*/*_affinity_list")
     for path, files in directories(texts).items():
         number = int(path.rpartition("/")[2])
+        if number not in names or number == _TIMER:
+            continue
+        name = names[number]
+        fixed = number in told if told else bool(_QUEUE.fullmatch(name))
         found.append(
             Irq(
                 number=number,
-                name=names.get(number, ""),
+                name=name,
                 cpus=parse_list(files.get("smp_affinity_list", "")),
                 effective=parse_list(files.get("effective_affinity_list", "")),
-                managed=number in fixed,
+                managed=fixed,
             )
         )
     return Irqs(

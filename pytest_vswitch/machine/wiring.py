@@ -17,7 +17,7 @@ WINDOW_S = 2.0
 """How long frames are sent, ten a second [s]: one that is lost does not matter."""
 
 _PROBE = r"""
-import json, select, socket, sys, time
+import json, select, socket, struct, sys, time
 token, end, window = sys.argv[1], sys.argv[2], float(sys.argv[3])
 names = {}
 for name in sys.argv[4:]:
@@ -25,7 +25,7 @@ for name in sys.argv[4:]:
     door.bind((name, 0x88B5))
     index = socket.if_nametoindex(name)
     # Until the socket is closed: PACKET_ADD_MEMBERSHIP of PACKET_MR_PROMISC.
-    door.setsockopt(263, 1, index.to_bytes(4, sys.byteorder) + b"\1\0" + bytes(10))
+    door.setsockopt(263, 1, struct.pack("iHH8x", index, 1, 0))
     door.setblocking(False)
     names[door] = name
 print("vswitch: listening", flush=True)

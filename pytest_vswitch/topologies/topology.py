@@ -20,6 +20,19 @@ class MemifPort:
 
 
 @dataclass(frozen=True, slots=True)
+class NicPort:
+    """A port of a network card, wired to one of the generator's."""
+
+    name: str
+    bdf: str
+    """PCI address on the DUT."""
+    generator: str
+    """Interface or PCI address of the generator's port at the other end of the wire."""
+    line_rate_bps: float
+    """Speed of the link [bit/s], preamble and gap included."""
+
+
+@dataclass(frozen=True, slots=True)
 class SimulatedPort:
     """A port of the simulated DUT."""
 
@@ -27,7 +40,7 @@ class SimulatedPort:
     line_rate_bps: float
 
 
-Port = MemifPort | SimulatedPort
+Port = MemifPort | NicPort | SimulatedPort
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +73,7 @@ class Node:
     name: str
     """E.g. `host testpmd`."""
     where: str
-    """`generator`, `host` or `guest`."""
+    """`generator`, `host`, `guest` or `container`."""
     ports: tuple[str, ...]
 
 

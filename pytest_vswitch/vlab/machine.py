@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import shlex
@@ -250,6 +251,8 @@ def _until(fact: Callable[[], bool], deadline: float) -> None:
 def _remove(host: Host, place: Place) -> None:
     ports.remove(host, place.netns)
     host.run(["rm", "-rf", "--one-file-system", str(place.directory)])
+    with contextlib.suppress(OSError):  # another one's is there
+        place.directory.parent.rmdir()
 
 
 def login(place: Place) -> str:

@@ -75,6 +75,17 @@ def test_a_secret_in_a_lab_file_is_refused_and_not_repeated(
     assert "12345" not in told
 
 
+@pytest.mark.parametrize(
+    "value", ["*hunter2", "!hunter2 x", "!hunter2", "!!int hunter2", "!!hunter2 [a]", "'hunter2",
+              "&hunter2 ]", "@hunter2", "%hunter2", "hunter2: hunter2", "[hunter2", "|hunter2",
+              "!<hunter2", "`hunter2`"]
+)  # fmt: skip
+def test_what_is_no_yaml_in_place_of_a_secret_is_not_repeated(value: str) -> None:
+    told = refusal(f"dut:\n  host: h\n  ssh:\n    passphrase: {value}\n{NIC}")
+    assert "x.yaml:" in told
+    assert SECRET not in told
+
+
 def test_a_secret_is_kept_as_a_reference(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MY_PASS", SECRET)
     text = "dut: {host: dut1, ssh: {passphrase: '${MY_PASS}', sudo_password: '${MY_PASS}'}}\n"

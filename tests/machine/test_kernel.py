@@ -8,7 +8,7 @@ from pytest_vswitch.machine import irqs, kernel
 from pytest_vswitch.machine.command_line import CommandLine
 from pytest_vswitch.machine.kernel import Iommu, Irqbalance, Watchdogs
 from tests.machine.conftest import Emulate
-from tests.machine.trees import Tree, server
+from tests.machine.trees import NOT_WRITABLE, Tree, server
 
 QUIET = frozenset(range(10, 16))
 REST = frozenset(range(10))
@@ -132,8 +132,17 @@ def test_interrupts(emulate: Emulate) -> None:
     assert found.default == REST
     assert found.remapped
 
+    assert [irq.number for irq in found.irqs if irq.managed] == [60, 61]
 
-def test_without_find_no_interrupt_is_known_to_be_managed(emulate: Emulate) -> None:
+
+def test_linux_6_11_tells_which_interrupts_cannot_be_moved(emulate: Emulate) -> None:
     tree = server()
-    tree.answers = {argv: text for argv, text in tree.answers.items() if argv[0] != "find"}
-    assert not any(irq.managed for irq in irqs.read(emulate(tree)).irqs)
+    tree.answers[NOT_WRITABLE] = "/proc/irq/0/smp_affinity_list\n/proc/irq/61/smp_affinity_list\n"
+    found = irqs.read(emulate(tree))
+    assert [irq.number for irq in found.irqs if irq.managed] == [61]
+
+
+def test_without_find_the_names_of_interrupts_have_to_do(emulate: Emulate) -> None:
+    tree = server()
+    del tree.answers[NOT_WRITABLE]
+    assert [irq.number for irq in irqs.read(emulate(tree)).irqs if irq.managed] == [60, 61]

@@ -19,6 +19,11 @@ NICS = ("0000:81:00.0", "0000:81:00.1")
 NETDEVS = ("ens1f0", "ens1f1")
 POLLING = (10, 11, 12, 13, 14, 15)
 MAIN = 9
+NOT_WRITABLE = (
+    *("find", "/proc/irq", "-mindepth", "2", "-maxdepth", "2", "-name", "smp_affinity_list"),
+    *("!", "-perm", "-u=w"),
+)
+"""How it is asked which interrupts cannot be moved."""
 
 NEEDS = Needs(
     polling=POLLING,
@@ -198,22 +203,23 @@ def _irqs(tree: Tree, rest: frozenset[int], count: int) -> None:
     tree.put("/proc/irq", default_smp_affinity=format_mask(rest, count))
     lines = [" " * 12 + "".join(f"CPU{cpu:<8}" for cpu in range(count))]
     first = min(rest)
+    everywhere = frozenset(range(count))
     for irq, name, cpus in (
+        (0, "timer", everywhere),
         (9, "acpi", rest),
         (44, "eno1-TxRx-0", rest),
         (45, "ens1f0-TxRx-0", rest),
         # Managed: one for each CPU, and one that has no other CPU to go to.
         (60, "nvme0q1", frozenset({first})),
-        (61, "nvme0q2", frozenset(range(count)) - rest or {count - 1}),
+        (61, "nvme0q2", everywhere - rest or {count - 1}),
     ):
         put_irq(tree, irq, cpus, count)
         counts = "".join(f"{0:<11}" for _ in range(count))
         lines.append(f"{irq:4}: {counts} IR-PCI-MSI {irq}-edge      {name}")
     lines.append(" NMI: " + "".join(f"{0:<11}" for _ in range(count)) + " Non-maskable interrupts")
     tree.put("/proc", interrupts="\n".join(lines))
-    managed = "".join(f"/proc/irq/{irq}/smp_affinity_list\n" for irq in (60, 61))
-    argv = "find /proc/irq -mindepth 2 -maxdepth 2 -name smp_affinity_list ! -perm -u=w"
-    tree.answers[tuple(argv.split())] = managed
+    put_irq(tree, 2, everywhere, count)  # without a handler
+    tree.answers[NOT_WRITABLE] = ""  # Linux 6.1 does not tell which are managed
 
 
 def put_irq(

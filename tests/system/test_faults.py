@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,7 +21,7 @@ from pytest_vswitch.measure.runner import Progress, TrialRunner
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.run import Run
-from pytest_vswitch.topologies.pvp import Pvp
+from pytest_vswitch.topologies.vhost_chain import VhostChain
 from tests.system.machine import Machine, process, processes
 from tests.system.session import ROOT
 
@@ -50,13 +51,13 @@ class Fault:
     """What is done to a running PVP, and what has to be said about it."""
 
     name: str
-    do: Callable[[Pvp, str], object]
+    do: Callable[[Any, str], object]
     """Of the topology and the run's id."""
     says: str
     """A regular expression."""
 
 
-def kill(program: str, number: signal.Signals = signal.SIGKILL) -> Callable[[Pvp, str], None]:
+def kill(program: str, number: signal.Signals = signal.SIGKILL) -> Callable[[Any, str], None]:
     return lambda pvp, run: os.kill(process(run, program), number)
 
 
@@ -73,12 +74,12 @@ FAULTS = [
     ),
     Fault(
         "guest testpmd killed",
-        lambda pvp, run: pvp.guest.run("killall -9 dpdk-testpmd"),
+        lambda pvp, run: pvp.endpoint.guest.run("killall -9 dpdk-testpmd"),
         r"guest testpmd is gone \(exit status 137\); its last output:\n.*Killed",
     ),
     Fault(
         "guest frozen",
-        lambda pvp, run: pvp.guest.qmp.execute("stop"),
+        lambda pvp, run: pvp.endpoint.guest.qmp.execute("stop"),
         r"the guest is frozen: QEMU says `paused`; its last output:\n.*\n    testpmd>",
     ),
     Fault(
@@ -115,7 +116,7 @@ def test_a_fault_in_a_trial(run: Run, fault: Fault) -> None:
 
     wired = run.wired("pvp")
     pvp = wired.topology
-    assert isinstance(pvp, Pvp)
+    assert isinstance(pvp, VhostChain)
     runner = TrialRunner(
         pvp, wired.generator, 64, record=trials.append, progress=progress, margin_s=ERROR_S
     )

@@ -18,6 +18,7 @@ from pytest_vswitch.hosts.plan import RUN
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic.memif.generator import MemifGenerator
+from tests.hosts.ssh.sshd import Sshd
 from tests.system.machine import Machine, wait_until
 from tests.system.session import ROOT, environment
 
@@ -136,6 +137,21 @@ def swapped(frame: bytes) -> bytes:
 
 def hugepages(meminfo: str) -> list[str]:
     return re.findall(r"HugePages_Total: +\d+", meminfo)
+
+
+def test_a_host_behind_ssh_gets_the_same_script(tmp_path: Path) -> None:
+    # What the shell of who logs in reads at its start is no concern of this test.
+    with Sshd(tmp_path / "sshd", options=["SetEnv SHLVL=2"]) as sshd:
+        lab = tmp_path / "lab1.yaml"
+        lab.write_text(
+            f"dut:\n  host: {sshd.target}\n  ssh:\n    identity: {sshd.client_key}\n"
+            f"    known_hosts: {sshd.known_hosts}\nports: [{{kind: memif}}, {{kind: memif}}]\n"
+        )
+        remote = plan("suites/pvp", "--dut", str(lab))
+    assert (remote.returncode, remote.stderr) == (0, "")
+    assert sshd.target in remote.stdout.splitlines()[1]
+    local = plan("suites/pvp", "--dut", "local").stdout
+    assert remote.stdout.partition("\nset -eEu\n")[2] == local.partition("\nset -eEu\n")[2]
 
 
 # --- the command --------------------------------------------------------------------------

@@ -72,7 +72,7 @@ def seen(name: str) -> dict[str, object]:
     return {
         "processes": processes,
         "namespaces": sorted(path.name for path in Path("/run/netns").glob(f"*{name}*")),
-        "interfaces": sorted(os.listdir("/sys/class/net")),
+        "interfaces": sorted({*ports.NAMES} & {*os.listdir("/sys/class/net")}),
         "files": sorted(map(str, Place(name).root.glob(f"**/*{name}*"))),
         "scratch": sorted(path.name for path in Path("/tmp").glob("vlab-*")),
     }

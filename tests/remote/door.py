@@ -1,0 +1,137 @@
+"""Our door to a test's machine, and what a run does behind it."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from pytest_vswitch.hosts import changes
+from pytest_vswitch.hosts.open_host import HostProcess, OpenHost
+from pytest_vswitch.hosts.opening import LOOK, open_address
+from pytest_vswitch.hosts.transcript import Transcript
+from pytest_vswitch.lab.remote import Ssh
+from tests.hosts.machine import wait_until
+from tests.machines.machine import Machine
+from tests.machines.network import START_S
+
+KNOB = "/sys/kernel/mm/ksm/run"
+"""A setting that a reboot forgets."""
+FILE = "/etc/vfio.conf"
+"""A file that a reboot keeps."""
+MADE = "/root/made"
+"""A directory that the run makes."""
+KERNEL_FILES = {KNOB: "0\n"}
+
+PATIENT_S = 300.0
+"""A `reconnect_s` that no test waits for."""
+HASTY_S = 3.0
+"""One that tests wait for."""
+
+_MAY_DIFFER = {
+    "file /run/pytest-vswitch",  # these two stay, empty, for the next run
+    "file /var/lib/pytest-vswitch/.queue",
+    "file /run/sshd.pid",  # and these the tests themselves change
+    "file /etc/ssh/ssh_host_ed25519_key",
+}
+
+Facts = dict[str, str]
+
+
+def reached(machine: Machine, **given: Any) -> Ssh:
+    """A lab's `ssh` section for the machine."""
+    section = {
+        "config": "none",
+        "identity": str(machine.client_key),
+        "known_hosts": str(machine.known_hosts),
+        "connect_timeout_s": 2.0,
+        "keepalive_s": 1.0,
+        "reconnect_s": PATIENT_S,
+    }
+    return Ssh(**{**section, **given})
+
+
+@contextlib.contextmanager
+def opened(
+    machine: Machine,
+    run: str = "run-1",
+    *,
+    user: str = "root",
+    transcript: Transcript | None = None,
+    wait_s: float = 0.0,
+    tell: Callable[[str], None] = print,
+    **given: Any,
+) -> Iterator[OpenHost]:
+    """The machine over SSH; with a `run`, held for it."""
+    with open_address(
+        f"{user}@{machine.address}",
+        reached(machine, **given),
+        run=run,
+        transcript=transcript,
+        wait_s=wait_s,
+        tell=tell,
+    ) as host:
+        yield host
+
+
+def looked_at(machine: Machine, **given: Any) -> contextlib.AbstractContextManager[OpenHost]:
+    """The machine over SSH, by one who only looks."""
+    return opened(machine, LOOK, **given)
+
+
+@contextlib.contextmanager
+def at_work(host: OpenHost) -> Iterator[HostProcess]:
+    """A run in its midst: settings and files changed, a program running."""
+    with (
+        changes.rewriting(host, KNOB, "1\n"),
+        changes.writing_file(host, FILE, b"ours"),
+        changes.making_directory(host, MADE),
+        host.spawn(["cat"], name="cat") as program,
+    ):
+        yield program
+
+
+def wait_until_as_found(machine: Machine, before: Facts) -> None:
+    """Until nothing of any run is left on the machine, seen without any door of ours."""
+    differs: set[str] = set()
+
+    def is_as_found() -> bool:
+        nonlocal differs
+        now = machine.snapshot()
+        differs = {name for name, _ in before.items() ^ now.items()} - _MAY_DIFFER
+        return not differs
+
+    try:
+        wait_until(is_as_found, "machine as it was found")
+    except TimeoutError as error:
+        raise AssertionError(f"{error}; it differs: {sorted(differs)}") from None
+
+
+class InBackground:
+    """Something that takes its time, in a thread; what came of it at the end of the block."""
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self._work = work
+        self._value: Any = None
+        self._error: BaseException | None = None
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def _run(self) -> None:
+        try:
+            self._value = self._work()
+        except BaseException as error:
+            self._error = error
+
+    @property
+    def done(self) -> bool:
+        return not self._thread.is_alive()
+
+    def result(self) -> Any:
+        """Raises what the work raised."""
+        self._thread.join(START_S)
+        assert self.done, "it does not come to an end"
+        if self._error:
+            raise self._error
+        return self._value
