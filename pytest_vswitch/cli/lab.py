@@ -34,6 +34,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     lab_check.add(actions)
     lab_init.add(actions)
     lab_schema.add(actions)
+    lab_status.add(actions)
     lab_trust.add(actions)
     lab_up.add(actions)
 

@@ -75,6 +75,7 @@ def _lab_init(arguments: argparse.Namespace) -> None:
 def _create(arguments: argparse.Namespace, path: Path | None) -> None:
     import shlex
 
+    from pytest_vswitch.lab.json_schema import SCHEMA_FILE
     from pytest_vswitch.lab.remote import Ssh
     from pytest_vswitch.machine.lab_text import written
 
@@ -101,6 +102,8 @@ def _create(arguments: argparse.Namespace, path: Path | None) -> None:
     if path is None:
         print(text, end="")
         return
+    if (path.parent / SCHEMA_FILE.name).exists():
+        text = f"# yaml-language-server: $schema={SCHEMA_FILE.name}\n{text}"
     _write(path, text)
     for line in _summary(discovery):
         print(line)

@@ -13,6 +13,7 @@ from pytest_vswitch.cli.command import Commands, command
 if TYPE_CHECKING:
     from pytest_vswitch.hosts.shell_script import Script
     from pytest_vswitch.lab.schema import Lab
+    from pytest_vswitch.topologies.topology import Port
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -118,6 +119,17 @@ def _topologies(suite: Sequence[str], dut: str) -> list[str]:
     return list(used)
 
 
+def _where(port: Port) -> str:
+    """Where a generator attaches."""
+    from pytest_vswitch.topologies.topology import MemifPort, NicPort
+
+    if isinstance(port, MemifPort):
+        return port.socket
+    if isinstance(port, NicPort):
+        return f"{port.bdf}, at the other end of its wire {port.generator or 'your generator'}"
+    return "simulated"
+
+
 def _scripts(lab: Lab, topology: str, what: str, note: Callable[[str], None]) -> dict[str, Script]:
     """By the host's name: what a run carries out there to bring `topology` up."""
     import contextlib
@@ -135,7 +147,7 @@ def _scripts(lab: Lab, topology: str, what: str, note: Callable[[str], None]) ->
         wired = hosts.enter_context(registry.topology(topology).provision(lab, recorder))
         recorder.up()
         doing.told += [f"{topology} is up; Ctrl-C ends it. Frames go between"]
-        doing.told += [f"  {port.name}, {getattr(port, 'socket', '')}" for port in wired.ports]
+        doing.told += [f"  {port.name}, {_where(port)}" for port in wired.ports]
 
         title = f"The traffic generator for {topology} on {generator.name}, as in `{what}`."
         sending = script_for(generator, title)

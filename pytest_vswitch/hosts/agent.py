@@ -24,7 +24,7 @@ from typing import Any, Callable
 
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts import wire
-from pytest_vswitch.hosts.child import TAKE_S, Child
+from pytest_vswitch.hosts.child import REACT_S, TAKE_S, Child
 from pytest_vswitch.hosts.engine import LocalEngine
 from pytest_vswitch.hosts.reservation import Claimant, Program, boot_id
 from pytest_vswitch.hosts.undo import Change
@@ -189,6 +189,8 @@ class _Agent:
         self._cancelled: set[int] = set()
         self._children: dict[int, Child] = {}
         self._streams: dict[int, socket.socket] = {}
+        self._waits: list[threading.Thread] = []
+        self._leaving = False
         self._connection: socket.socket | None = None
         self._heard = time.monotonic()
         self._lock = threading.Lock()
@@ -207,7 +209,9 @@ class _Agent:
                 if message is None:
                     break
                 if message[0]["do"] in _WAITING:
-                    threading.Thread(target=self._answer, args=message, daemon=True).start()
+                    thread = threading.Thread(target=self._answer, args=message, daemon=True)
+                    thread.start()
+                    self._waits = [one for one in self._waits if one.is_alive()] + [thread]
                 elif not self._answer(*message):
                     break
         finally:
@@ -352,7 +356,7 @@ class _Agent:
             header["argv"],
             payload,
             header["limit_s"],
-            lambda: number in self._cancelled or bool(self._ending),
+            lambda: number in self._cancelled or self._leaving,
         )
         return {"status": ended.status, "why": ended.why}, ended.output
 
@@ -364,7 +368,14 @@ class _Agent:
         return child.pid
 
     def _do_status(self, header: dict[str, Any], payload: bytes) -> Any:
-        return self._children[header["of"]].status(header["within_s"])
+        child = self._children[header["of"]]
+        deadline = time.monotonic() + header["within_s"]
+        while not self._leaving:
+            left_s = deadline - time.monotonic()
+            status = child.status(max(0.0, min(left_s, _GLANCE_S)))
+            if status is not None or left_s <= 0:
+                return status
+        return child.status()
 
     def _do_signal(self, header: dict[str, Any], payload: bytes) -> None:
         self._children[header["of"]].signal(header["number"])
@@ -472,6 +483,10 @@ class _Agent:
 
     def _put_in_order(self) -> None:
         """End what still runs and undo what is still changed."""
+        self._leaving = True
+        self._outbox.abandon()
+        for thread in self._waits:  # a command is killed by who waits for it
+            thread.join(REACT_S)
         for child in reversed(list(self._children.values())):
             with contextlib.suppress(HostError, OSError):
                 child.stop(b"")

@@ -23,9 +23,9 @@ _PROGRAM = (
     "exec(zlib.decompress(r.read(int(r.readline()))))"
 )
 
-COMMAND = f'exec python3 -I -c "{_PROGRAM}"'
-SUDO_COMMAND = f'exec sudo -n -- python3 -I -c "{_PROGRAM}"'
-SUDO_PASSWORD_COMMAND = f"exec sudo -S -k -p '' -- python3 -I -c \"{_PROGRAM}\""
+COMMAND = f'exec python3 -I -X utf8 -c "{_PROGRAM}"'
+SUDO_COMMAND = f'exec sudo -n -- python3 -I -X utf8 -c "{_PROGRAM}"'
+SUDO_PASSWORD_COMMAND = f"exec sudo -S -k -p '' -- python3 -I -X utf8 -c \"{_PROGRAM}\""
 
 # A finder for the modules below, in memory: a host with a full disk takes it too.
 _LOADER = """

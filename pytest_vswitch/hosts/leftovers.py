@@ -81,10 +81,12 @@ def clean(directory: Path, *, rebooted: bool = False) -> list[str]:
 def kill_marked(run: str) -> None:
     """Kill every process that the run started and wait until none is left."""
     deadline = time.monotonic() + 10
+    nothing = False
     while True:
         marked = _marked(run)
-        if not marked:
+        if nothing and not marked:
             return
+        nothing = not marked  # looked at twice: in the midst of exec, a process has no environment
         for pid, _ in marked:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.kill(pid, signal.SIGKILL)

@@ -118,6 +118,8 @@ class PlanHost:
         self._script = script
         self._note = note
         self._files: dict[str, bytes] = {}
+        self._made: set[str] = set()
+        """Paths that recorded commands make."""
         self._drivers: dict[str, str] = {}
         """By PCI address: the driver that it is bound to by now."""
         self._commands: dict[str, str] = {}
@@ -154,6 +156,7 @@ class PlanHost:
         why: str = "",
     ) -> Completed:
         """Recorded; it said nothing, and succeeded."""
+        self._made |= _makes(argv)
         data = stdin.encode() if isinstance(stdin, str) else stdin
         line, after = command(argv), "" if check else " || true"
         self.record(shell_script.fed(line, data, after) if data else f"{line}{after}", why)
@@ -230,11 +233,13 @@ class PlanHost:
         return self.read_bytes(path).decode(errors="replace")
 
     def read_bytes(self, path: str) -> bytes:
-        """What was written, or else what is there; the script holds the kernel to it."""
+        """What is planned to be there, to which the script holds the kernel; or what is there."""
         if path not in self._files:
             return self._real.read_bytes(path)
         data = self._files[path]
-        if knobs.is_knob(path):
+        # Masks, lists and switches the kernel tells in words of its own.
+        as_written = not (knobs.same(path, "1", "01") or knobs.same(path, "1", "Y"))
+        if knobs.is_knob(path) and as_written:
             self._expect(path, data.decode())
         return data
 
@@ -256,7 +261,7 @@ class PlanHost:
 
     def exists(self, path: str) -> bool:
         """A file that a program was told of, and that is not there, is for it to make."""
-        if path in self._files or self._driver(path):
+        if path in self._files or path in self._made or self._driver(path):
             return True
         if not path.startswith(f"{self.scratch}/"):
             return self._real.exists(path)
@@ -271,6 +276,15 @@ class PlanHost:
 
     def check_reserved(self) -> None:
         """Nothing is changed, so nothing need be reserved."""
+
+
+def _makes(argv: Sequence[str]) -> set[str]:
+    """What is there after a command that is known to make it."""
+    program, *words = argv
+    named = {word for word in words if not word.startswith("-")}
+    if program == "modprobe":
+        return {f"/sys/bus/pci/drivers/{name}" for name in named}
+    return named if program == "mkdir" else set()
 
 
 def _identifier(name: str) -> str:

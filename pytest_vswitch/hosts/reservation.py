@@ -129,7 +129,9 @@ def claim(directory: Path, claimant: Claimant, *, queue: bool = False) -> Refusa
             return Refusal(holders[0] if holders else None, before)
         owner = Owner(claimant, this_program(), time.strftime("%Y-%m-%dT%H:%M:%S%z"))
         # Made aside and renamed: a directory without an owner is a dead run's.
-        part = Path(tempfile.mkdtemp(prefix=".", dir=state))
+        for killed in state.glob(".claim-*"):  # in the midst of this
+            shutil.rmtree(killed, ignore_errors=True)
+        part = Path(tempfile.mkdtemp(prefix=".claim-", dir=state))
         try:
             part.chmod(0o711)  # other users may see who owns it, and no more
             _write(part / "owner.json", json.dumps(asdict(owner)))
@@ -162,7 +164,10 @@ def evict(state: Path, run: str, *, by: str, force: bool) -> None:
     if owner is None or not owner.program.alive:
         raise HostError(f"run {run} does not hold this host")
     if force and not owner.program.is_here:
-        raise HostError(f"run {run} is in another container: only from there can it be ended")
+        raise HostError(
+            f"run {run} is in another container (pid {owner.pid} there): it can only be ended "
+            f"there; if it is gone, remove {directory / 'owner.json'}"
+        )
     _write(directory / "taken.json", json.dumps({"by": by}))
     # What a killed one leaves is undone by who comes next.
     for number in (signal.SIGTERM, signal.SIGKILL) if force else ():

@@ -190,7 +190,10 @@ class Script:
                 f"[[ $(uname -n) = {word(self.node)} ]] || fail "
                 + word(f"this was planned for the host {self.node}"),
                 "[[ $EUID = 0 ]] || fail 'run this as root'",
-                'mkdir -m 711 "$run" || fail "one is up, or was killed: end it, remove $run"',
+                'mkdir -m 711 "$run" ||',
+                f"{_INDENT}fail \"one is up; was it killed, 'bash $run/undo' cleans up\"",
+                "# The way back, should this shell be killed.",
+                '{ declare -p run pids inputs from; declare -f; echo undo; } >"$run/undo"',
                 "trap undo EXIT",
                 "trap 'exit 130' INT",
                 "trap 'exit 143' TERM HUP",

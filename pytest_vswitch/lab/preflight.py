@@ -31,9 +31,10 @@ def check_lcores(lab: Lab, online: set[int]) -> None:
     if lab.dut.host == "sim":
         return
     named = [] if lab.dut.lcores == "auto" else list(lab.dut.lcores)
+    beside = [lab.generator.cpu] if lab.generator.host in (None, lab.dut.host) else []
     for what, key, cpus in (
         ("dut.lcores", ("dut", "lcores"), named),
-        ("generator.cpu", ("generator", "cpu"), [lab.generator.cpu]),
+        ("generator.cpu", ("generator", "cpu"), beside),
     ):
         missing = sorted(cpu for cpu in cpus if cpu is not None and cpu not in online)
         if missing:

@@ -189,5 +189,5 @@ def _hugepages(memory: Memory) -> tuple[str, str]:
 def _scalar(text: str) -> str:
     """As YAML; in quotes where a plain scalar could be read as something else."""
     simple = re.fullmatch(r"[A-Za-z/~][A-Za-z0-9@._/-]*(:\d+)?", text)
-    words = ("true", "false", "null", "yes", "no", "on", "off", "~")
+    words = ("true", "false", "null", "yes", "no", "y", "n", "on", "off", "~")
     return text if simple and text.lower() not in words else json.dumps(text)

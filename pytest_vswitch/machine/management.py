@@ -1,7 +1,8 @@
 """Which network interfaces keep a host reachable, and so must never be touched.
 
 An interface is one of them if it carries a default route or an SSH session, or if one of
-them stands on it: it is a member of a bond, team or bridge, the parent of a VLAN, and so on.
+them stands on it: it is a member of a bond, team or bridge, the parent of a VLAN, what a
+tunnel's frames leave by, and so on.
 """
 
 from __future__ import annotations
@@ -28,11 +29,21 @@ def reasons(host: Host) -> dict[str, str]:
     Raises HostError when it cannot be found out: who does not know must not touch any.
     """
     found: dict[str, str] = {}
+    addresses = _addresses(host)
     for name in _default_routes(host):
         found.setdefault(name, "carries the default route")
-    for name, peer in _sessions(host):
+    for name, peer in _sessions(host, addresses):
         found.setdefault(name, f"carries the SSH session from {peer}")
-    return _with_those_below(found, _below(host), _virtual(host))
+    found.pop("lo", None)
+    virtual = _virtual(host)
+    below = _below(host)
+    real = set(addresses.values()) - virtual
+    for name in [name for name in found if name in virtual and not below.get(name)]:
+        if _OVS in below:
+            below[name] = below[_OVS]
+        else:  # a tunnel: its frames leave by one that has an address
+            below[name] = real
+    return _with_those_below(found, below)
 
 
 def _default_routes(host: Host) -> Iterable[str]:
@@ -44,7 +55,17 @@ def _default_routes(host: Host) -> Iterable[str]:
                     yield hop["dev"]
 
 
-def _sessions(host: Host) -> Iterable[tuple[str, str]]:
+def _addresses(host: Host) -> dict[str, str]:
+    """The interface of each address that is more than link-local."""
+    return {
+        _plain(address["local"]): link["ifname"]
+        for link in ask_json(host, ["ip", "-j", "address"], "which interfaces are reached")
+        for address in link.get("addr_info", [])
+        if "local" in address and address.get("scope") != "link"
+    }
+
+
+def _sessions(host: Host, addresses: Mapping[str, str]) -> Iterable[tuple[str, str]]:
     """(interface, peer) of every SSH session, by its local address and by the way back."""
     why = "which interfaces carry SSH sessions"
     ends = set(_SESSION.findall(host.ask(["ss", "-Htnp", "state", "established"], why=why).output))
@@ -52,18 +73,10 @@ def _sessions(host: Host) -> Iterable[tuple[str, str]]:
     own = host.ask(["printenv", "SSH_CONNECTION"], check=False, why=why).output.split()
     if len(own) == 4:
         ends.add((own[2], own[0]))
-    if not ends:
-        return
-    by_address = {
-        _plain(address["local"]): link["ifname"]
-        for link in ask_json(host, ["ip", "-j", "address"], why)
-        for address in link.get("addr_info", [])
-        if "local" in address
-    }
     for local, peer in sorted(ends):
         zone = re.search(r"%([^\]:]+)", local)
         plain = _plain(peer)
-        if name := zone[1] if zone else by_address.get(_plain(local)):
+        if name := zone[1] if zone else addresses.get(_plain(local)):
             yield name, plain
         if zone is None and plain:
             argv = ["ip", "-j", "route", "get", plain]
@@ -96,20 +109,14 @@ def _virtual(host: Host) -> set[str]:
     return {path.split("/")[4] for path in host.glob("/sys/class/net/*")} - real
 
 
-def _with_those_below(
-    found: Mapping[str, str], below: Mapping[str, set[str]], virtual: set[str]
-) -> dict[str, str]:
+def _with_those_below(found: Mapping[str, str], below: Mapping[str, set[str]]) -> dict[str, str]:
     every = dict(found)
     pending = list(found)
     while pending:
         upper = pending.pop()
         why = found.get(upper) or every[upper].partition(", which ")[2]
-        on = below.get(upper, set())
-        how = f"is part of {upper}"
-        if not on and upper in virtual and upper != _OVS and _OVS in below:
-            on, how = below[_OVS], f"may be part of {upper} (Open vSwitch)"
-        for name in sorted(on - every.keys()):
-            every[name] = f"{how}, which {why}"
+        for name in sorted(below.get(upper, set()) - every.keys()):
+            every[name] = f"carries {upper}, which {why}"
             pending.append(name)
     return every
 

@@ -98,6 +98,8 @@ def find(near: End, far: End | None) -> Wires:
     wire between two interfaces of `near`, the first one is the near end.
     Raises HostError for a host that cannot do it.
     """
+    if not near.interfaces:
+        return Wires({}, {})
     ends = [end for end in (near, far) if end is not None and end.interfaces]
     token = secrets.token_hex(16)
     heard: set[tuple[str, str]] = set()

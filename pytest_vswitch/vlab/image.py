@@ -27,7 +27,8 @@ READY = "vlab: sshd is up"
 """What it prints on its console: asking its sshd again and again would slow the boot down."""
 
 _SYSTEM = Path(__file__).parent / "system"
-"""What it is made of: `packages`, `modules`, `masked` units, and its own `files`."""
+"""What it is made of: `packages`, what of them is `left-out` or yet `kept`, `masked` units, and
+`files` of its own."""
 
 _WANTED_UNITS = ("management-network.service", "vlab-ready.service")
 
@@ -60,7 +61,9 @@ def _build(host: Host, directory: Path) -> None:
     overlay, tree = directory / "overlay", directory / "tree"
     _lay_out(host, overlay)
     # mmdebstrap's own hook commands, not the shell's.
-    options = [f"--essential-hook=sync-in {overlay} /", *map("--dpkgopt={}".format, _slimming())]
+    options = [f"--essential-hook=sync-in {overlay} /", "--dpkgopt=force-unsafe-io"]
+    options += [f"--dpkgopt=path-exclude={path}" for path in _words("left-out")]
+    options += [f"--dpkgopt=path-include={path}" for path in _words("kept")]
     debian.unpack(host, Tree("bookworm", "essential", _words("packages"), options), tree)
     for key in (tree / "etc/ssh").glob("ssh_host_*"):
         key.unlink()
@@ -92,19 +95,6 @@ def _lay_out(host: Host, overlay: Path) -> None:
     wants.mkdir()
     for unit in _WANTED_UNITS:
         (wants / unit).symlink_to(f"/etc/systemd/system/{unit}")
-
-
-def _slimming() -> list[str]:
-    """dpkg's options: no documentation, no headers, and only the modules that have a use."""
-    kernel = "/lib/modules/*/kernel"
-    left_out = ["/usr/share/doc/*", "/usr/share/man/*", "/usr/share/locale/*"]
-    left_out += ["/usr/include/*", "/usr/lib/x86_64-linux-gnu/*.a"]
-    for part in ("arch/x86/crypto", "arch/x86/kvm", "drivers", "fs", "sound"):
-        left_out.append(f"{kernel}/{part}/*")
-    left_out += [f"{kernel}/net/{part}/*" for part in ("bluetooth", "mac80211", "wireless")]
-    kept = [f"{kernel}/{part}*" for part in _words("modules")]
-    excluded = [f"path-exclude={path}" for path in left_out]
-    return ["force-unsafe-io", *excluded, *(f"path-include={path}" for path in kept)]
 
 
 def _words(name: str) -> list[str]:

@@ -103,6 +103,15 @@ def test_looks_are_carried_out_and_commands_are_not(host: PlanHost, script: Scri
     assert lines(script) == ["touch /nowhere/x", "cat <<'END' || true\ngiven\nEND"]
 
 
+def test_what_commands_are_known_to_make_is_there(host: PlanHost, tmp_path: Path) -> None:
+    paths = (f"{tmp_path}/a", f"{host.scratch}/b", "/sys/bus/pci/drivers/no-such-driver")
+    assert not any(map(host.exists, paths))
+    host.run(["mkdir", "-p", *paths[:2]])
+    host.run(["modprobe", "no-such-driver"])
+    assert all(map(host.exists, paths))
+    assert not (tmp_path / "a").exists()
+
+
 def test_why_something_is_looked_at_is_told(real: Untouchable, script: Script) -> None:
     told: list[str] = []
     PlanHost(real, script, note=told.append).ask(["true"], why="is it true?")
@@ -174,6 +183,15 @@ def test_a_setting_of_the_kernel_is_held_to_what_was_planned(
     steps = lines(script)
     assert steps[:3] == [f"expect {knob} {before}", f"echo 7 >{knob}", f"expect {knob} 7"]
     assert steps[-1] == f"put_back {knob} {before} 7"
+
+
+def test_what_the_kernel_tells_in_its_own_words_is_not_compared(
+    host: PlanHost, script: Script
+) -> None:
+    mask = "/proc/irq/default_smp_affinity"
+    with changes.rewriting(host, mask, "1"):
+        host.up()
+    assert lines(script) == [f"expect {mask} {Path(mask).read_text().strip()}", f"echo 1 >{mask}"]
 
 
 def test_hugepages_are_planned_as_they_are_taken(host: PlanHost, script: Script) -> None:

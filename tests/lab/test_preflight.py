@@ -50,5 +50,13 @@ def test_lcores_that_are_not_there_are_told_with_the_line() -> None:
         check_lcores(LAB, set(range(8)))
 
 
+def test_a_generators_own_host_has_other_cpus() -> None:
+    text = "dut: {host: dut1}\ngenerator: {host: tg, cpu: 40}\n"
+    port = "ports: [{kind: nic, bdf: '11:00.0', line_rate_gbps: 10}]\n"
+    check_lcores(parse_lab(text + port, Path("x.yaml")), {0, 1})
+    with pytest.raises(InputError, match=r"^x.yaml:2: generator.cpu names CPU 40, which"):
+        check_lcores(parse_lab(text.replace("host: tg, ", "") + port, Path("x.yaml")), {0, 1})
+
+
 def test_ranges() -> None:
     assert ranges({8, 0, 1, 2, 10, 11}) == "0-2,8,10-11"

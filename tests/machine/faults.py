@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from pytest_vswitch.machine.needs import Needs, Port
 from tests.machine import trees
-from tests.machine.trees import CPU, NEEDS, NICS, NODE, PCI, POLLING, Tree, server
+from tests.machine.trees import BIFURCATED, CPU, NEEDS, NICS, NODE, PCI, POLLING, Tree, server
 
 ADMIN = "/sys/devices/pci0000:80/0000:80:02.0/0000:81:00.0"
 
@@ -86,7 +86,7 @@ def governor_powersave(tree: Tree) -> None:
 
 @fault("c-states", "C6 takes 133 µs")
 def deep_idle_state_enabled(tree: Tree) -> None:
-    tree.put(f"{CPU}/cpu12/cpuidle/state2", name="C6", latency=133, disable=0)
+    tree.put(f"{CPU}/cpu12/cpuidle/state3", name="C6", latency=133, disable=0)
 
 
 # --- cores --------------------------------------------------------------------------------
@@ -310,7 +310,7 @@ def pcie_link_too_slow(tree: Tree) -> None:
     tree.put(ADMIN, current_link_speed="8.0 GT/s PCIe")
 
 
-@fault("nic-mtu", "ens1f0 has 1400")
+@fault("nic-mtu", "ens1f0 has 1400", BIFURCATED)
 def mtu_below_the_frame(tree: Tree) -> None:
     tree.put(f"{ADMIN}/net/ens1f0", mtu=1400)
 

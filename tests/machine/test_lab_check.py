@@ -158,12 +158,10 @@ def test_tune_tells_what_it_did(serve: Serve, capsys: pytest.CaptureFixture[str]
     ) in out
 
 
-def test_long_frames_need_an_mtu_and_buffers(
-    serve: Serve, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_long_frames_need_buffers(serve: Serve, capsys: pytest.CaptureFixture[str]) -> None:
     serve()
     assert check("--frame-size", "9000", "--json") == 1
-    assert no_remarks_about_the_guest(as_json(capsys)) == ["nic-mtu", "mbuf-size"]
+    assert no_remarks_about_the_guest(as_json(capsys)) == ["mbuf-size"]
 
 
 def test_a_simulated_lab_has_no_machine(capsys: pytest.CaptureFixture[str]) -> None:

@@ -107,6 +107,15 @@ def test_a_file_is_not_written_over(rack: Rack, capsys: pytest.CaptureFixture[st
     assert load(str(LAB)).dut.host == "root@dut1"
 
 
+def test_an_editor_finds_the_schema_that_is_beside_the_lab(rack: Rack) -> None:
+    LAB.parent.mkdir()
+    assert cli.main(["lab", "schema", "-o", "labs/lab.schema.json"]) == 0
+    assert cli.main([*INIT]) == 0
+    first = LAB.read_text().splitlines()[0]
+    assert first == "# yaml-language-server: $schema=lab.schema.json"
+    assert load(str(LAB)).dut.host == "root@dut1"
+
+
 def test_an_update_shows_what_it_changes(rack: Rack, capsys: pytest.CaptureFixture[str]) -> None:
     """Steps: a faster link and wires that are found, with a file edited by hand meanwhile."""
     cli.main([*INIT, "--identity", "/keys/id"])

@@ -155,6 +155,13 @@ def _open_vswitch(made: Tree) -> None:
     default_route(made, by("br-ex"))
 
 
+def _tunnel(made: Tree) -> None:
+    """The way to the tunnel's other end is not told; it leads by an interface with an address."""
+    add_virtual(made, "wg0")
+    default_route(made, by("wg0"), [{"type": "unreachable", "dst": "default", "dev": "lo"}])
+    addresses(made, lo="127.0.0.1", wg0="10.9.0.1", eno2="192.0.2.7")
+
+
 ROUTE = "carries the default route"
 
 
@@ -162,10 +169,10 @@ ROUTE = "carries the default route"
     ("change", "expected"),
     [
         (lambda made: None, {ENO1: f"eno1 {ROUTE}"}),
-        (_bond, {b: f"{n} is part of bond0, which {ROUTE}"
+        (_bond, {b: f"{n} carries bond0, which {ROUTE}"
                  for b, n in ((ENO1, "eno1"), (ENO2, "eno2"))}),
-        (_bridge, {ENO2: f"eno2 is part of br0, which {ROUTE}"}),
-        (_vlan_over_bond, {ENO1: f"eno1 is part of bond0, which {ROUTE}"}),
+        (_bridge, {ENO2: f"eno2 carries br0, which {ROUTE}"}),
+        (_vlan_over_bond, {ENO1: f"eno1 carries bond0, which {ROUTE}"}),
         (_v6_only, {ENO2: f"eno2 {ROUTE}"}),
         (_several_hops, {ENO1: f"eno1 {ROUTE}", ENO2: f"eno2 {ROUTE}"}),
         (_session_by_another, {
@@ -179,8 +186,9 @@ ROUTE = "carries the default route"
         (_virtual_function, {
             "0000:03:10.1": f"eno2v0 {ROUTE}",
             ENO2: f"of its virtual function 0000:03:10.1, eno2v0 {ROUTE}"}),
+        (_tunnel, {ENO2: f"eno2 carries wg0, which {ROUTE}"}),
         (_open_vswitch, {
-            ENO2: f"eno2 may be part of br-ex (Open vSwitch), which {ROUTE}"}),
+            ENO2: f"eno2 carries br-ex, which {ROUTE}"}),
     ],
 )  # fmt: skip
 def test_a_management_port_is_never_offered_nor_unbound(

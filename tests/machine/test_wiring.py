@@ -110,6 +110,13 @@ def test_wires_of_one_host_to_itself_are_found(rack: Rack, host: LocalHost) -> N
     assert find(End(host, names, rack.dut), None) == Wires({"a0": "b0", "a1": "b1"}, {})
 
 
+def test_without_interfaces_there_are_no_wires(rack: Rack, host: LocalHost) -> None:
+    rack.wire("ens1f0", "eth0")
+    assert find(End(host, []), End(host, ["eth0"], rack.generator)) == Wires({}, {})
+    alone = find(End(host, ["ens1f0"], rack.dut), End(host, []))
+    assert alone == Wires({}, {"ens1f0": "no frame of it was heard, and it heard none"})
+
+
 @pytest.mark.parametrize(
     ("heard", "wires"),
     [

@@ -5,7 +5,7 @@ documentation: 16 cores, hyper-threads off, a two-port NIC on one node, cores is
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from pytest_vswitch.machine.cpulist import format_list, format_mask
 from pytest_vswitch.machine.needs import Needs, Port
@@ -34,6 +34,9 @@ NEEDS = Needs(
     guest_command_line="console=ttyS0 nmi_watchdog=0 isolcpus=1-2 rcu_nocbs=1-2 irqaffinity=0 "
     "default_hugepagesz=1G hugepagesz=1G hugepages=1",
 )
+
+BIFURCATED = replace(NEEDS, ports=tuple(Port(bdf, "kernel", 25.0) for bdf in NICS))
+"""Ports that keep the kernel's driver beside DPDK's."""
 
 
 @dataclass
@@ -151,7 +154,7 @@ def _cpus(tree: Tree, quiet: frozenset[int], count: int, threads: int) -> None:
             scaling_driver="acpi-cpufreq",
         )
         tree.links[f"{here}/cpufreq"] = f"{CPU}/cpufreq/policy{cpu}"
-        for state, (name, latency_us) in enumerate((("POLL", 0), ("C1", 2))):
+        for state, (name, latency_us) in enumerate((("POLL", 0), ("C1", 2), ("C1E", 10))):
             tree.put(f"{here}/cpuidle/state{state}", name=name, latency=latency_us, disable=0)
 
 

@@ -108,6 +108,11 @@ def wait_until_as_found(machine: Machine, before: Facts) -> None:
         raise AssertionError(f"{error}; it differs: {sorted(differs)}") from None
 
 
+def _is_shared(name: str) -> bool:
+    """Whether it is a setting of the machine that the tests run on, which others use, too."""
+    return name.startswith("setting ") and name.partition(" ")[2] not in KERNEL_FILES
+
+
 class InBackground:
     """Something that takes its time, in a thread; what came of it at the end of the block."""
 

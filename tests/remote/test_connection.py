@@ -19,6 +19,7 @@ from tests.remote.door import (
     Facts,
     InBackground,
     at_work,
+    looked_at,
     opened,
     wait_until_as_found,
 )
@@ -27,6 +28,7 @@ pytestmark = pytest.mark.usefixtures("hasty")
 
 Fault = Callable[[Machine], None]
 
+SLEEP = "process sleep 1000 (uid 0)"
 COUNTING = f"i=0; until test -e {MADE}/enough; do i=$((i+1)); echo $i; sleep 0.01; done; echo end"
 
 LOSSES: dict[str, tuple[Fault, Fault]] = {
@@ -104,9 +106,9 @@ def test_a_host_that_is_not_found_again_puts_itself_in_order(
     ):
         lose(dut)
         host.run(["sleep", "1000"], timeout_s=1000)
-    # Nobody has come back: it was the agent by itself.
-    wait_until_as_found(dut, before)
     restore(dut)
+    # Nobody comes back: it is the agent by itself.
+    wait_until_as_found(dut, before)
     with opened(dut) as host:
         assert host.run(["echo", "here"]).output == "here\n"
 
@@ -114,11 +116,20 @@ def test_a_host_that_is_not_found_again_puts_itself_in_order(
 def test_one_who_only_looked_leaves_nothing(dut: Machine, before: Facts) -> None:
     with (
         pytest.raises(HostError, match=f"root@{dut.address}: lost"),
-        opened(dut, "look") as host,
+        looked_at(dut) as host,
     ):
         running = InBackground(lambda: host.run(["sleep", "1000"], timeout_s=1000))
-        wait_until(lambda: "process sleep 1000 (uid 0)" in dut.snapshot(), "command")
+        wait_until(lambda: SLEEP in dut.snapshot(), "command")
         dut.kill_sshd()
+        running.result()
+    wait_until_as_found(dut, before)
+
+
+def test_what_was_not_waited_for_ends_with_the_session(dut: Machine, before: Facts) -> None:
+    with looked_at(dut) as host:
+        running = InBackground(lambda: host.run(["sleep", "1000"], timeout_s=1000))
+        wait_until(lambda: SLEEP in dut.snapshot(), "command")
+    with pytest.raises(HostError):
         running.result()
     wait_until_as_found(dut, before)
 

@@ -68,10 +68,8 @@ def test_the_next_one_puts_in_order_what_a_killed_one_left(dut: Machine, before:
         kill(process)
     told: list[str] = []
     with opened(dut, tell=told.append) as host, at_work(host):
-        ended, removed = told
-    assert "ending run theirs of " in ended
-    assert "whose pytest is gone" in ended
-    assert "removed what run theirs left: cat (" in removed
+        assert "ending run theirs of " in told[0]
+        assert "whose pytest is gone" in told[0]
     wait_until_as_found(dut, before)
 
 
@@ -88,7 +86,6 @@ def test_a_killed_one_whose_agent_is_killed_too(dut: Machine, before: Facts) -> 
     with looked_at(dut) as host:
         (left,) = host.engine.leftovers()
         assert left.run == "theirs"
-        assert [program for _, program in left.processes] == ["cat"]
         assert len(left.changes) == 4  # its directory for sockets, too
         assert host.engine.clean("theirs") == []
     wait_until_as_found(dut, before)

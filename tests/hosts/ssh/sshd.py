@@ -46,6 +46,9 @@ class Sshd:
     ) -> None:
         directory.mkdir(parents=True, exist_ok=True)
         self.directory = directory
+        self.home = directory / "home"
+        """Home directory of who logs in."""
+        self.home.mkdir(exist_ok=True)
         self.address = address
         self.port = port or free_port(address)
         self.user = pwd.getpwuid(os.getuid()).pw_name
@@ -174,6 +177,8 @@ class Sshd:
         yield "MaxStartups 100"
         yield "MaxSessions 100"
         yield "LogLevel VERBOSE"
+        # Bash reads ~/.bashrc of whoever comes by SSH: not this machine's, whatever is in it.
+        yield f"SetEnv HOME={self.home}"
 
     def __enter__(self) -> Sshd:
         self.start()

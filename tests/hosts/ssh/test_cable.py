@@ -7,7 +7,7 @@ import threading
 from pytest_vswitch.hosts.ssh.configuration import SshOptions
 from pytest_vswitch.hosts.ssh.connection import Connection, ConnectionLost, connect
 from tests.hosts.machine import DEADLINE_S
-from tests.hosts.ssh.test_connection import SOON_S, Reader, Writer, read_exactly
+from tests.hosts.ssh.test_connection import SOON_S, STAYS, Reader, Writer, read_exactly
 from tests.machines.fixtures import MakeMachine, dut, machines
 from tests.machines.machine import Machine
 
@@ -21,7 +21,7 @@ def reach(machine: Machine, keepalive_s: float = SOON_S) -> Connection:
 
 def test_who_reads_and_who_writes_is_released(dut: Machine) -> None:
     connection = reach(dut)
-    reader = Reader(connection.open_stream("exec sleep 1000"))
+    reader = Reader(connection.open_stream(STAYS))
     writer = Writer(connection.open_stream("exec cat >/dev/null"))
     dut.cable.drop()
     for error in (reader.result(), writer.result()):
@@ -35,7 +35,7 @@ def test_the_kernel_notices_by_itself(dut: Machine) -> None:
     watch = connection._route.watch
     assert watch is not None
     watch._limit_s = 1000.0  # it is not to be what ends the connection
-    reader = Reader(connection.open_stream("exec sleep 1000"))
+    reader = Reader(connection.open_stream(STAYS))
     dut.cable.drop()
     assert isinstance(reader.result(), ConnectionLost)
     assert not watch.lost
@@ -63,7 +63,7 @@ def test_a_target_behind_a_jump_host(machines: MakeMachine) -> None:
     jump = machines("jump")
     target = machines("target", behind=jump)
     connection = reach(target)
-    reader = Reader(connection.open_stream("exec sleep 1000"))
+    reader = Reader(connection.open_stream(STAYS))
     target.cable.drop()
     assert "target was lost: nothing was heard for 1.5 s" in str(reader.result())
     connection.close()

@@ -21,6 +21,9 @@ from tests.hosts.ssh.sshd import Sshd, free_port
 SOON_S = 0.5
 """A keep-alive that shows in a test; three of it without a word end a connection [s]."""
 
+STAYS = "while kill -0 $PPID 2>/dev/null; do sleep 0.2; done"
+"""A program that neither reads nor writes, and ends with its session."""
+
 
 def options(sshd: Sshd, keepalive_s: float = SshOptions.keepalive_s) -> SshOptions:
     identity, known = str(sshd.client_key), str(sshd.known_hosts)
@@ -171,7 +174,7 @@ def test_closing_a_stream_releases_its_reader(connection: Connection) -> None:
 
 
 def test_closing_a_stream_releases_its_writer(connection: Connection) -> None:
-    stream = connection.open_stream("exec sleep 1000")
+    stream = connection.open_stream(STAYS)
     writer = Writer(stream)
     stream.close()
     assert "takes no more input" in str(writer.result())
@@ -186,7 +189,7 @@ def test_writing_to_a_program_that_ended_is_an_error(connection: Connection) -> 
 
 
 def test_writing_after_the_end_of_input_is_an_error(connection: Connection) -> None:
-    stream = connection.open_stream("exec sleep 1000")
+    stream = connection.open_stream(STAYS)
     stream.close_input()
     with pytest.raises(HostError, match="takes no more input"):
         stream.write(b"x")
@@ -205,10 +208,10 @@ def test_a_closed_connection_is_closed_twice(sshd: Sshd) -> None:
 
 
 def test_a_shell_that_talks_comes_before_the_program(own_sshd: Sshd, tmp_path: Path) -> None:
-    (tmp_path / ".bashrc").write_text("echo Welcome, traveller; echo beware >&2\n")
+    (own_sshd.home / ".bashrc").write_text("echo Welcome, traveller; echo beware >&2\n")
     banner = tmp_path / "banner"
     banner.write_text("Property of\nsomeone\n" * 50)
-    own_sshd.options += [f"SetEnv HOME={tmp_path}", f"Banner {banner}"]
+    own_sshd.options.append(f"Banner {banner}")
     own_sshd.restart()
     connection = connect(own_sshd.target, options(own_sshd))
     stream = connection.open_stream("bash -c 'echo marker'")
@@ -221,7 +224,7 @@ def test_a_shell_that_talks_comes_before_the_program(own_sshd: Sshd, tmp_path: P
 def test_an_sshd_that_is_killed(own_sshd: Sshd, own: Connection) -> None:
     stream = own.open_stream("exec cat")
     reader = Reader(stream)
-    writing = own.open_stream("exec sleep 1000")
+    writing = own.open_stream(STAYS)
     writer = Writer(writing)
     own_sshd.kill()
     assert isinstance(reader.result(), ConnectionLost)
@@ -245,7 +248,7 @@ def test_a_lost_connection_is_never_taken_for_an_end(
 
     # Streams end before paramiko says that the connection did: here, long before.
     monkeypatch.setattr(paramiko.Channel, "_unlink", unlink_and_dawdle)
-    reader = Reader(own.open_stream("exec sleep 1000"))
+    reader = Reader(own.open_stream(STAYS))
     own_sshd.kill()
     assert isinstance(reader.result(), ConnectionLost)
 
@@ -259,7 +262,7 @@ def test_a_session_outlives_a_restart_of_sshd(own_sshd: Sshd, own: Connection) -
 
 def test_a_host_that_falls_silent_is_lost(own_sshd: Sshd) -> None:
     connection = connect(own_sshd.target, options(own_sshd, SOON_S))
-    reader = Reader(connection.open_stream("exec sleep 1000"))
+    reader = Reader(connection.open_stream(STAYS))
     for pid in own_sshd.sessions():
         os.kill(pid, signal.SIGSTOP)
     error = reader.result()

@@ -16,7 +16,7 @@ from pytest_vswitch.hosts.ssh.connection import Connection, ConnectionLost, conn
 from pytest_vswitch.hosts.ssh.host_keys import UntrustedHost
 from tests.hosts.machine import DEADLINE_S, running, wait_until
 from tests.hosts.ssh.sshd import Sshd, free_port
-from tests.hosts.ssh.test_connection import SOON_S, Reader, read_all
+from tests.hosts.ssh.test_connection import SOON_S, STAYS, Reader, read_all
 
 PROXY = """
 import os, socket, sys, threading
@@ -150,7 +150,7 @@ def test_a_jump_host_that_is_its_own(config: Path) -> None:
 
 def test_a_jump_host_that_is_killed(config: Path, jump: Sshd) -> None:
     connection = connect("target", SshOptions(str(config)))
-    reader = Reader(connection.open_stream("exec sleep 1000"))
+    reader = Reader(connection.open_stream(STAYS))
     jump.kill()
     error = reader.result()
     assert isinstance(error, ConnectionLost)
@@ -160,7 +160,7 @@ def test_a_jump_host_that_is_killed(config: Path, jump: Sshd) -> None:
 
 def test_a_target_behind_a_jump_host_that_falls_silent(config: Path, target: Sshd) -> None:
     connection = connect("target", SshOptions(str(config), keepalive_s=SOON_S))
-    reader = Reader(connection.open_stream("exec sleep 1000"))
+    reader = Reader(connection.open_stream(STAYS))
     for pid in target.sessions():
         os.kill(pid, signal.SIGSTOP)
     assert "nothing was heard" in str(reader.result())
@@ -185,7 +185,7 @@ def test_a_proxy_command_ends_with_its_connection(config: Path, proxy: Path) -> 
 
 def test_a_proxy_command_that_is_killed(config: Path, proxy: Path) -> None:
     connection = connect("target", with_proxy(config, f"{sys.executable} {proxy} %h %p"))
-    reader = Reader(connection.open_stream("exec sleep 1000"))
+    reader = Reader(connection.open_stream(STAYS))
     os.kill(_child(str(proxy)), signal.SIGKILL)
     assert isinstance(reader.result(), ConnectionLost)
     connection.close()
