@@ -16,7 +16,7 @@ from pytest_vswitch.hosts.link import Link, Stream, begin
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.open_host import OpenHost
 from pytest_vswitch.hosts.remote import RemoteEngine
-from pytest_vswitch.hosts.ssh.configuration import SshOptions
+from pytest_vswitch.hosts.ssh.configuration import options_of
 from pytest_vswitch.hosts.ssh.connection import Connection, connect
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.hosts.wire import Unpacker
@@ -137,7 +137,7 @@ class _Door:
     def open(self, given: Mapping[str, object]) -> tuple[Stream, Unpacker]:
         """An agent over a new connection. Raises InputError, HostError."""
         self.close()
-        connection = self._connection = connect(self._address, self._options())
+        connection = self._connection = connect(self._address, options_of(self._ssh))
         try:
             if self._command:
                 return self._start(self._command, given)
@@ -174,18 +174,6 @@ class _Door:
             first = secret(self._ssh.sudo_password).encode() + b"\n"
         stream = self._connection.open_stream(command)
         return stream, begin(stream, given, first)
-
-    def _options(self) -> SshOptions:
-        ssh = self._ssh
-        given = ssh.model_fields_set  # OpenSSH's own files need not be there
-        return SshOptions(
-            config=ssh.config if "config" in given else None,
-            identity=ssh.identity,
-            known_hosts=ssh.known_hosts if "known_hosts" in given else None,
-            passphrase=secret(ssh.passphrase) if ssh.passphrase else None,
-            connect_timeout_s=ssh.connect_timeout_s,
-            keepalive_s=ssh.keepalive_s,
-        )
 
 
 def _package() -> bytes:

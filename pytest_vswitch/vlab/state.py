@@ -57,7 +57,7 @@ class Place:
 
     @property
     def kernel(self) -> Path:
-        return self.directory / "vmlinuz"
+        return self.directory / "vmlinux"
 
     @property
     def initrd(self) -> Path:

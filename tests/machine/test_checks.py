@@ -11,6 +11,7 @@ import pytest
 from pytest_vswitch.machine import facts
 from pytest_vswitch.machine.checks import CHECKS, Finding, check, command_line
 from pytest_vswitch.machine.needs import Needs
+from tests.machine import faults, trees
 from tests.machine.conftest import Emulate
 from tests.machine.faults import FAULTS, Fault
 from tests.machine.trees import CPU, NEEDS, Tree, server
@@ -97,6 +98,42 @@ def test_an_older_kernel_is_told_only_what_it_knows(emulate: Emulate) -> None:
     assert found["isolcpus"].boot == ("isolcpus=10-15",)
     # It spreads the pages evenly over the nodes.
     assert found["memory-node"].boot[1] == "hugepagesz=1G hugepages=8"
+
+
+def test_a_managed_interrupt_that_only_isolated_cpus_may_take_is_in_order(
+    emulate: Emulate,
+) -> None:
+    # The kernel would deliver it to no other CPU, whatever it is told.
+    needs = replace(NEEDS, polling=(10, 11, 12, 13, 14))
+    assert wrong(findings(emulate, server(), needs)) == []
+
+
+def test_of_many_interrupts_the_first_are_named(emulate: Emulate) -> None:
+    tree = server()
+    for irq in (9, 44, 45):
+        trees.put_irq(tree, irq, range(16), 16)
+    for irq in range(100, 103):
+        trees.put_irq(tree, irq, range(16), 16)
+        tree.files["/proc/interrupts"] += f" {irq}:  0  IR-PCI-MSI  x{irq}\n"
+    found = {f.check.name: f.outcome for f in findings(emulate, tree)}
+    assert found["irq-affinity"].found.endswith("45 (ens1f0-TxRx-0), 100 (x100) and 2 more")
+
+
+def test_amd_has_arguments_of_its_own(emulate: Emulate) -> None:
+    tree = server()
+    faults.deep_idle_state_enabled(tree)
+    faults.iommu_off(tree)
+    tree.replace("/proc/cpuinfo", "GenuineIntel", "AuthenticAMD")
+    found = {f.check.name: f.outcome for f in findings(emulate, tree)}
+    assert found["c-states"].boot == ("processor.max_cstate=1",)
+    assert found["iommu"].boot == ("iommu=pt",)
+
+
+def test_only_polling_cpus_lose_their_watchdog(emulate: Emulate) -> None:
+    tree = server()
+    faults.soft_watchdog_on_polling_cores(tree)
+    found = {f.check.name: f.outcome for f in findings(emulate, tree)}
+    assert found["soft-watchdog"].mend == "echo 0-9 > /proc/sys/kernel/watchdog_cpumask"
 
 
 def test_the_page_lists_every_check_with_its_fault_trees() -> None:

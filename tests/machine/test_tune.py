@@ -181,6 +181,30 @@ def test_a_mask_that_someone_else_moved_meanwhile_is_left(emulate: Emulate) -> N
     assert host.read_text("/proc/irq/45/smp_affinity_list") == "3\n"
 
 
+def test_only_what_is_wrong_is_written(emulate: Emulate) -> None:
+    tree = server()
+    faults.governor_powersave(tree)
+    faults.deep_idle_state_enabled(tree)
+    assert paths(steps_for(emulate(tree))) == [
+        f"{CPU}/cpufreq/policy12/scaling_governor",
+        f"{CPU}/cpu12/cpuidle/state3/disable",
+    ]
+
+
+def test_irqbalance_without_a_control_group_of_its_own_runs_on(emulate: Emulate) -> None:
+    tree = server()
+    tree.put("/proc/700", comm="irqbalance", cgroup="0::/user.slice")
+    host = emulate(tree)
+    assert wrong(host) == {"irqbalance"}
+    assert steps_for(host) == ()
+
+
+def test_an_interrupt_that_only_polling_cpus_had_moves_to_all_others(emulate: Emulate) -> None:
+    tree = server()
+    trees.put_irq(tree, 45, {12}, 16)
+    assert [step.value for step in steps_for(emulate(tree))] == ["0-9"]
+
+
 def test_siblings_that_the_lab_uses_stay(emulate: Emulate) -> None:
     host = emulate(server(threads=2))
     offline = [step.path for step in steps_for(host) if step.check == "smt"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -12,7 +13,6 @@ from pytest_vswitch.hosts.open_host import HostProcess, OpenHost
 from pytest_vswitch.hosts.opening import LOOK, open_address
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.lab.remote import Ssh
-from tests.hosts.machine import wait_until
 from tests.machines.machine import Machine
 from tests.machines.network import START_S
 
@@ -28,6 +28,9 @@ PATIENT_S = 300.0
 """A `reconnect_s` that no test waits for."""
 HASTY_S = 3.0
 """One that tests wait for."""
+
+IN_ORDER_S = 5.0
+"""How long a host may take to put itself in order, once nobody holds it [s]."""
 
 _MAY_DIFFER = {
     "file /run/pytest-vswitch",  # these two stay, empty, for the next run
@@ -102,10 +105,10 @@ def wait_until_as_found(machine: Machine, before: Facts) -> None:
         differs = {name for name, _ in before.items() ^ now.items()} - _MAY_DIFFER
         return not differs
 
-    try:
-        wait_until(is_as_found, "machine as it was found")
-    except TimeoutError as error:
-        raise AssertionError(f"{error}; it differs: {sorted(differs)}") from None
+    deadline = time.monotonic() + IN_ORDER_S
+    while not is_as_found():
+        assert time.monotonic() < deadline, f"left there: {sorted(differs)}"
+        time.sleep(0.05)  # polls
 
 
 def _is_shared(name: str) -> bool:

@@ -87,7 +87,7 @@ def by_hand(script: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def test_run_by_hand_it_forwards_frames_and_leaves_nothing(
-    script: str, machine: Machine, tmp_path: Path
+    machine: Machine, tmp_path: Path
 ) -> None:
     """Steps: `vswitch plan suites/pvp --dut local | bash`; attach a generator to the sockets
     that it names; exchange frames; Ctrl-C.
@@ -97,6 +97,7 @@ def test_run_by_hand_it_forwards_frames_and_leaves_nothing(
     """
     log = tmp_path / "log"
     before = Path("/proc/meminfo").read_text()
+    script = plan("suites/pvp", "--dut", "local").stdout
     with by_hand(script, log) as process:
         wait_until(
             lambda: "Ctrl-C ends it" in log.read_text() or process.poll() is not None,

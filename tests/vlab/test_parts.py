@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import lzma
 import os
 import socket
 import subprocess
@@ -119,6 +120,17 @@ def test_mmdebstraps_last_words_are_told(host: LocalHost, tmp_path: Path) -> Non
     tree = debian.Tree("no-such-suite", "extract", ["none"], ["--mode=nonsense"])
     with pytest.raises(HostError, match="nonsense"):
         debian.unpack(host, tree, tmp_path / "tree")
+
+
+def test_a_kernel_is_unpacked_and_another_file_is_refused(tmp_path: Path) -> None:
+    kernel = b"\x7fELF" + bytes(1000)
+    vmlinuz = tmp_path / "vmlinuz"
+    vmlinuz.write_bytes(b"a boot sector" + lzma.compress(kernel) + b"and what follows")
+    assert image.uncompressed(vmlinuz) == kernel
+    for wrong in (b"", b"no kernel", b"\xfd7zXZ\0" + bytes(100), lzma.compress(b"a text")):
+        vmlinuz.write_bytes(wrong)
+        with pytest.raises(HostError, match=f"cannot unpack the kernel {vmlinuz}"):
+            image.uncompressed(vmlinuz)
 
 
 # --- its ports ---

@@ -94,9 +94,7 @@ def own_core(machine: Machine, needs: Needs) -> Outcome:
 
 
 def sibling(machine: Machine, needs: Needs) -> Outcome:
-    both = {
-        cpu for cpu in needs.polling if machine.cpus.siblings_of([cpu]) & ({*needs.cpus} - {cpu})
-    }
+    both = {cpu for cpu in needs.polling if machine.cpus.siblings_of([cpu]) & {*needs.cpus}}
     if not both:
         return Outcome("no used CPU is a sibling of a polling one", True)
     pairs = {cpu for cpu in needs.cpus if machine.cpus.siblings_of([cpu]) & both} | both
