@@ -90,7 +90,7 @@ def test_of_three_that_claim_at_the_same_instant_one_proceeds(
     state: Path, start: Callable[..., int], queue: bool
 ) -> None:
     barrier = fork.Barrier(4, timeout=DEADLINE_S)
-    answers = fork.SimpleQueue()
+    answers = fork.Queue()
 
     def claim(name: str) -> None:
         for number in range(TIMES):
@@ -110,7 +110,7 @@ def test_of_three_that_claim_at_the_same_instant_one_proceeds(
         start(claim, name)
     for _ in range(TIMES):
         barrier.wait()
-        told = dict(answers.get() for _ in range(3))
+        told = dict(answers.get(timeout=DEADLINE_S) for _ in range(3))
         (winner,) = [run for run, refusal in told.items() if refusal is None]
         # One that queues may have been kept back for one that was first in the queue.
         others = [refusal.owner.run for refusal in told.values() if refusal and refusal.owner]
