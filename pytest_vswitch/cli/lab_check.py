@@ -99,16 +99,10 @@ def needs_of(lab: Lab, host: Host, frame_bytes: int) -> Needs:
     from pytest_vswitch.machine.needs import Needs, Port
     from pytest_vswitch.topologies import lcores
 
-    plan = lcores.plan(
-        lcores.available(host),
-        lcores=None if lab.dut.lcores == "auto" else lab.dut.lcores,
-        vcpus=lab.guest.vcpus,
-        generator_cpu=lab.generator.cpu,
-    )
+    plan = lcores.plan_for(lab, host)
     own = bool(plan.vcpu_cpus)
     main, *forwarding = _cpus(plan.host_lcores)
-    here = lab.generator.host in (None, lab.dut.host)
-    generator = [plan.generator_cpu] if here and plan.generator_cpu is not None else []
+    generator = [] if plan.generator_cpu is None else [plan.generator_cpu]
     return Needs(
         polling=tuple(sorted({*forwarding, *plan.vcpu_cpus[1:], *generator})),
         other=(main,) if own else (),

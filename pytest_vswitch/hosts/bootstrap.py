@@ -25,7 +25,10 @@ _PROGRAM = (
 
 COMMAND = f'exec python3 -I -X utf8 -c "{_PROGRAM}"'
 SUDO_COMMAND = f'exec sudo -n -- python3 -I -X utf8 -c "{_PROGRAM}"'
-SUDO_PASSWORD_COMMAND = f"exec sudo -S -k -p '' -- python3 -I -X utf8 -c \"{_PROGRAM}\""
+_SUDO_PASSWORD = "exec sudo -S -k -p '' -- python3 -I -X utf8 -c"
+SUDO_PASSWORD_COMMAND = f'{_SUDO_PASSWORD} "{_PROGRAM}"'
+SUDO_PASSWORD_CHECK = f"{_SUDO_PASSWORD} pass"
+"""Tells by its exit status whether sudo takes the password that its whole input is."""
 
 # A finder for the modules below, in memory: a host with a full disk takes it too.
 _LOADER = """

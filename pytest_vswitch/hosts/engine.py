@@ -147,6 +147,9 @@ class LocalEngine:
         Remarks on what it found. Raises HostError naming what stays.
         """
         reservation.withdraw(self._state, self._run)
+        owner = reservation.read_owner(self._directory)
+        if owner and owner.program != reservation.this_program():
+            return []  # the claim has failed: the run holds this machine by another name
         return leftovers.clean(self._directory)
 
     def taken(self) -> str:

@@ -153,6 +153,8 @@ class OpenHost:
         """How long to queue for a host that is in use [s]."""
         self.tell: Callable[[str], None] = lambda text: None
         """Where a person reads what happens meanwhile."""
+        self.why_not_root = ""
+        """What kept us from becoming root there, if that was tried."""
         self._run = run
 
     @property
@@ -224,6 +226,7 @@ class OpenHost:
             except OSError as error:
                 raise HostError(
                     f"{self.name}: cannot keep a journal there, so nothing is changed: {error}"
+                    f"{self._missing_rights()}"
                 ) from None
             if refusal is None:
                 return
@@ -244,6 +247,12 @@ class OpenHost:
                 told = str(refusal)
                 self.tell(f"{self.name}: waiting: {told}")
             time.sleep(_ASK_AGAIN_S)
+
+    def _missing_rights(self) -> str:
+        if self.is_root():
+            return ""
+        advice = "log in as root, or let the user become root with sudo (`ssh.sudo_password`)"
+        return f"\nit takes root's rights: {advice}\n{self.why_not_root}".rstrip()
 
     def _clean(self) -> None:
         """Undo what dead runs left. Raises HostError."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest_vswitch
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts import bootstrap
-from pytest_vswitch.hosts.link import Link, Stream, begin
+from pytest_vswitch.hosts.link import BEGIN_S, Link, Stream, begin
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.open_host import OpenHost
 from pytest_vswitch.hosts.remote import RemoteEngine
@@ -118,7 +118,9 @@ def _over_ssh(
         link = Link(address, door.open, {"run": run, "reconnect_s": ssh.reconnect_s})
         engine = RemoteEngine(link, ssh.reconnect_s)
         try:
-            yield RemoteHost(address, engine, run, transcript)
+            host = RemoteHost(address, engine, run, transcript)
+            host.why_not_root = door.why_not_root
+            yield host
         finally:
             engine.close()
     finally:
@@ -133,6 +135,7 @@ class _Door:
         self._ssh = ssh
         self._connection: Connection | None = None
         self._command = ""
+        self.why_not_root = ""
 
     def open(self, given: Mapping[str, object]) -> tuple[Stream, Unpacker]:
         """An agent over a new connection. Raises InputError, HostError."""
@@ -155,13 +158,15 @@ class _Door:
         if username != "root" and self._ssh.sudo == "auto":
             ways = [bootstrap.SUDO_COMMAND, *ways]
             if self._ssh.sudo_password:
+                self._check_password()
                 ways = [bootstrap.SUDO_PASSWORD_COMMAND]
         for command in ways:
             try:
                 started = self._start(command, given)
-            except HostError:
+            except HostError as error:
                 if command == ways[-1]:
                     raise
+                self.why_not_root = f"sudo gives no root's rights: {error}"
                 continue
             self._command = command
             return started
@@ -169,11 +174,29 @@ class _Door:
 
     def _start(self, command: str, given: Mapping[str, object]) -> tuple[Stream, Unpacker]:
         assert self._connection is not None
-        first = b""
-        if command == bootstrap.SUDO_PASSWORD_COMMAND and self._ssh.sudo_password:
-            first = secret(self._ssh.sudo_password).encode() + b"\n"
+        first = self._password() if command == bootstrap.SUDO_PASSWORD_COMMAND else b""
         stream = self._connection.open_stream(command)
         return stream, begin(stream, given, first)
+
+    def _check_password(self) -> None:
+        """Say it once: sudo asks again and again, and would take an agent for more of them."""
+        assert self._connection is not None
+        password = self._password()  # first: it may not be set
+        stream = self._connection.open_stream(bootstrap.SUDO_PASSWORD_CHECK)
+        try:
+            stream.write(password)
+            stream.close_input()
+            if stream.exit_status(BEGIN_S):
+                raise HostError(
+                    "sudo gives no root's rights for the password in `ssh.sudo_password`: "
+                    f"{stream.stderr_tail().strip()}"
+                )
+        finally:
+            stream.close()
+
+    def _password(self) -> bytes:
+        assert self._ssh.sudo_password
+        return secret(self._ssh.sudo_password).encode() + b"\n"
 
 
 def _package() -> bytes:

@@ -168,7 +168,11 @@ def evict(state: Path, run: str, *, by: str, force: bool) -> None:
             f"run {run} is in another container (pid {owner.pid} there): it can only be ended "
             f"there; if it is gone, remove {directory / 'owner.json'}"
         )
-    _write(directory / "taken.json", json.dumps({"by": by}))
+    try:
+        _write(directory / "taken.json", json.dumps({"by": by}))
+    except OSError as error:
+        if not force:
+            raise HostError(f"run {run} cannot be told: {error}") from None
     # What a killed one leaves is undone by who comes next.
     for number in (signal.SIGTERM, signal.SIGKILL) if force else ():
         with contextlib.suppress(ProcessLookupError):

@@ -23,6 +23,11 @@ def require_ports(lab: Lab, suite: str, count: int) -> None:
     )
 
 
+def generator_is_here(lab: Lab) -> bool:
+    """Whether the traffic generator runs on the DUT."""
+    return lab.generator.host in (None, lab.dut.host)
+
+
 def check_lcores(lab: Lab, online: set[int]) -> None:
     """Raise InputError when the lab names a CPU that is not among the DUT's `online` ones.
 
@@ -31,7 +36,7 @@ def check_lcores(lab: Lab, online: set[int]) -> None:
     if lab.dut.host == "sim":
         return
     named = [] if lab.dut.lcores == "auto" else list(lab.dut.lcores)
-    beside = [lab.generator.cpu] if lab.generator.host in (None, lab.dut.host) else []
+    beside = [lab.generator.cpu] if generator_is_here(lab) else []
     for what, key, cpus in (
         ("dut.lcores", ("dut", "lcores"), named),
         ("generator.cpu", ("generator", "cpu"), beside),

@@ -8,6 +8,9 @@ from dataclasses import dataclass
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host
+from pytest_vswitch.lab.preflight import generator_is_here
+from pytest_vswitch.lab.schema import Lab
+from pytest_vswitch.machine import cpulist, cpus
 
 _GUIDE_HOST, _GUIDE_GUEST = 4, 2
 """Forwarding lcores that the guide gives the host and the guest."""
@@ -29,47 +32,65 @@ class LcorePlan:
     remarks: tuple[str, ...]
 
 
-def plan(
-    cpus: Sequence[int], *, lcores: Sequence[int] | None, vcpus: int, generator_cpu: int | None
-) -> LcorePlan:
-    """Divide `cpus`; `lcores` (main lcore first) and `generator_cpu` are the lab's wishes.
+def plan_for(lab: Lab, host: Host) -> LcorePlan:
+    """What the lab wishes, held against the CPUs of its DUT. Raises InputError."""
+    devices = [port.bdf for port in lab.ports if port.kind == "nic"]
+    here = generator_is_here(lab)
+    return plan(
+        available(host, devices),
+        lcores=None if lab.dut.lcores == "auto" else lab.dut.lcores,
+        vcpus=lab.guest.vcpus,
+        generator=here,
+        generator_cpu=lab.generator.cpu if here else None,
+    )
 
+
+def plan(
+    usable: Sequence[int],
+    *,
+    lcores: Sequence[int] | None,
+    vcpus: int,
+    generator: bool = True,
+    generator_cpu: int | None,
+) -> LcorePlan:
+    """Divide the `usable` CPUs, first ones first.
+
+    `lcores` (main lcore first) and `generator_cpu` are the lab's wishes.
     The guide wants a main lcore, four forwarding lcores, and three virtual CPUs, of which
-    the first may share a CPU with the main lcore; the generator here takes one more.
+    the first may share a CPU with the main lcore; a `generator` on this host takes one more.
     Raises InputError for fewer than two lcores.
     """
     if lcores is not None and len(lcores) < 2:
         raise InputError("dut.lcores needs at least two: the main lcore and a forwarding one")
-    free = [cpu for cpu in cpus if cpu != generator_cpu]
+    free = [cpu for cpu in usable if cpu != generator_cpu]
     wanted = _GUIDE_HOST if lcores is None else len(lcores) - 1
     for forwarding, guest_forwarding in ((wanted, max(1, vcpus - 1)), (1, 1)):
         host = list((lcores or free)[: forwarding + 1])
         rest = [cpu for cpu in free if cpu not in host]
-        needed = guest_forwarding + (generator_cpu is None)
+        needed = guest_forwarding + (generator and generator_cpu is None)
         if len(host) == forwarding + 1 and len(rest) >= needed:
             return LcorePlan(
                 host_lcores=",".join(f"{lcore}@{cpu}" for lcore, cpu in enumerate(host)),
                 host_forwarding=forwarding,
                 vcpus=1 + guest_forwarding,
                 vcpu_cpus=(host[0], *rest[:guest_forwarding]),
-                generator_cpu=rest[guest_forwarding] if generator_cpu is None else generator_cpu,
+                generator_cpu=next(iter(rest[guest_forwarding:needed]), generator_cpu),
                 remarks=(
                     *_fewer(forwarding, _GUIDE_HOST, "lcore", "the host"),
                     *_fewer(guest_forwarding, _GUIDE_GUEST, "virtual CPU", "the guest"),
                     *_shared(generator_cpu, host),
                 ),
             )
-    spread = ",".join(map(str, lcores or cpus))
+    spread = ",".join(map(str, lcores or usable))
+    who = "host testpmd, guest testpmd" + (" and the traffic generator" if generator else "")
+    count = f"{len(usable)} CPU{'s' if len(usable) > 1 else ''}"
     return LcorePlan(
         host_lcores=f"0@({spread}),1@({spread})",
         host_forwarding=1,
         vcpus=2,
         vcpu_cpus=(),
         generator_cpu=generator_cpu,
-        remarks=(
-            f"host testpmd, guest testpmd and the traffic generator share {len(cpus)} "
-            f"CPU{'s' if len(cpus) > 1 else ''}; the guide gives each polling thread its own",
-        ),
+        remarks=(f"{who} share {count}; the guide gives each polling thread its own",),
     )
 
 
@@ -86,11 +107,38 @@ def _shared(generator_cpu: int | None, host: Sequence[int]) -> tuple[str, ...]:
     return (f"the traffic generator shares CPU {generator_cpu} with the host's testpmd",)
 
 
-def available(host: Host) -> list[int]:
-    """The CPUs that programs of this run may use."""
+def available(host: Host, devices: Sequence[str] = ()) -> list[int]:
+    """The CPUs that programs of this run may use, in the order in which to use them.
+
+    First one that Linux uses, for command lines; then isolated ones, which Linux leaves
+    alone; those near the first of `devices` (PCI addresses) before others; and a second
+    CPU of a core only when no whole core is left.
+    """
     found = re.search(r"Cpus_allowed_list:\s*(\S+)", host.read_text("/proc/self/status"))
-    cpus: list[int] = []
-    for part in found[1].split(",") if found else ["0"]:
-        first, _, last = part.partition("-")
-        cpus.extend(range(int(first), int(last or first) + 1))
-    return cpus
+    known = cpus.read(host)
+    # Linux takes isolated CPUs out of what it allows by itself; one may ask for them.
+    usable = (cpulist.parse_list(found[1]) if found else frozenset({0})) | known.isolated
+    usable = usable & known.online or usable
+    near = known.on_node(_node(host, devices[0])) if devices else frozenset()
+
+    def rank(cpu: int) -> tuple[bool, bool, int]:
+        return cpu not in near, cpu not in known.isolated, cpu
+
+    main = min(usable - known.isolated or usable, key=lambda cpu: (cpu not in near, cpu))
+    cores = {cpu.number: (cpu.socket, cpu.core) for cpu in known.cpus}
+    whole: list[int] = []
+    siblings: list[int] = []
+    taken = set()
+    for cpu in (main, *sorted(usable - {main}, key=rank)):
+        core = cores.get(cpu, (0, cpu))
+        (siblings if core in taken else whole).append(cpu)
+        taken.add(core)
+    return whole + siblings
+
+
+def _node(host: Host, device: str) -> int:
+    """NUMA node of a PCI device; 0 where the firmware does not say."""
+    try:
+        return max(0, int(host.read_text(f"/sys/bus/pci/devices/{device}/numa_node")))
+    except (OSError, ValueError):
+        return 0

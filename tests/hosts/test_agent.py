@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch.errors import HostError, ReservationLost
-from pytest_vswitch.hosts import bootstrap
+from pytest_vswitch.hosts import bootstrap, leftovers
 from pytest_vswitch.hosts.engine import LocalEngine
 from pytest_vswitch.hosts.host import Process
 from pytest_vswitch.hosts.local import LocalHost
@@ -65,7 +65,7 @@ def held(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Held]:
     yield held
     held.host.link.close()
     held.cable.close()
-    LocalEngine(f"t{os.getpid()}", held.state).release()
+    leftovers.clean(held.state / f"t{os.getpid()}")
 
 
 def test_what_was_not_ended_ends_with_good_bye(held: Held) -> None:

@@ -164,6 +164,15 @@ def test_whenever_the_holder_is_killed_the_next_finds_the_host_in_order(
     assert left > TIMES / 2
 
 
+def test_a_run_that_names_one_host_twice_keeps_it(state: Path, start: Callable[..., int]) -> None:
+    """As `local` and as `localhost` over SSH, by an agent: the second claim undoes nothing."""
+    start(hold, "run", state)
+    wait_until(lambda: holders(state) == ["run"], "the holder")
+    with pytest.raises(HostError, match="local is in use by run run of "):
+        here("run", state).__enter__()
+    assert holders(state) == ["run"]
+
+
 # --- the queue ---
 
 

@@ -7,7 +7,11 @@ import re
 import pytest
 
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.topologies.lcores import LcorePlan, plan
+from pytest_vswitch.topologies.lcores import LcorePlan, available, plan
+from tests.machine.conftest import Emulate, emulate
+from tests.machine.trees import NICS, Tree, server
+
+__all__ = ["emulate"]
 
 GUIDE_CPUS = 8
 """A main lcore and four more, two virtual CPUs that forward, and one for the generator."""
@@ -129,3 +133,37 @@ def test_a_generator_that_the_lab_puts_beside_an_lcore_is_remarked_on() -> None:
 def test_one_lcore_is_too_few() -> None:
     with pytest.raises(InputError, match=r"dut.lcores needs at least two"):
         plan(range(16), lcores=[3], vcpus=3, generator_cpu=None)
+
+
+def test_a_generator_on_another_host_takes_no_cpu_here() -> None:
+    found = plan(range(7), lcores=None, vcpus=3, generator=False, generator_cpu=None)
+    assert found == LcorePlan("0@0,1@1,2@2,3@3,4@4", 4, 3, (0, 5, 6), None, ())
+    [remark] = plan([0], lcores=None, vcpus=3, generator=False, generator_cpu=None).remarks
+    assert "generator" not in remark
+
+
+# --- which CPUs there are -----------------------------------------------------------------
+
+
+def order(emulate: Emulate, tree: Tree, allowed: str, *devices: str) -> list[int]:
+    tree.put("/proc/self", status=f"Name: x\nCpus_allowed_list:\t{allowed}")
+    return available(emulate(tree), devices)
+
+
+def test_isolated_cpus_are_used_though_linux_does_not_offer_them(emulate: Emulate) -> None:
+    used = order(emulate, server(), "0-9", NICS[0])
+    # Near the NIC: one that Linux uses, those isolated, the other; then the far node.
+    assert used == [8, 10, 11, 12, 13, 14, 15, 9, 0, 1, 2, 3, 4, 5, 6, 7]
+
+
+def test_a_second_cpu_of_a_core_comes_last(emulate: Emulate) -> None:
+    used = order(emulate, server(threads=2, polling=()), "0-31", NICS[0])
+    assert used == [*range(8, 16), *range(8), *range(24, 32), *range(16, 24)]
+
+
+def test_without_a_nic_no_node_is_nearer(emulate: Emulate) -> None:
+    assert order(emulate, server(polling=()), "0-15") == list(range(16))
+
+
+def test_what_is_not_allowed_is_not_used(emulate: Emulate) -> None:
+    assert order(emulate, server(polling=()), "2,5-7") == [2, 5, 6, 7]

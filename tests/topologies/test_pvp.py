@@ -40,10 +40,16 @@ class Elsewhere(LocalHost):
         return ["/boot/vmlinuz-6.1"] if pattern.startswith("/boot") else []
 
     def read_text(self, path: str) -> str:
-        return {
+        told = {
             "/proc/meminfo": self.meminfo,
             "/proc/self/status": "Name: x\nCpus_allowed_list:\t0-3,8\n",
-        }[path]
+        }
+        if path not in told:
+            raise FileNotFoundError(path)
+        return told[path]
+
+    def read_texts(self, pattern: str) -> dict[str, str]:
+        return {}
 
 
 @pytest.fixture

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import subprocess
+from collections.abc import Mapping
+from fnmatch import fnmatch
 
 import pytest
 
@@ -11,6 +13,7 @@ from pytest_vswitch.hosts.plan import PlanHost, script_for
 from pytest_vswitch.hosts.shell_script import Script
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.lab.schema import Lab
+from pytest_vswitch.machine import cpus
 from pytest_vswitch.topologies import pvp
 from tests.apps.conftest import KERNEL
 from tests.hosts.test_plan import Untouchable
@@ -23,6 +26,11 @@ class Server(Untouchable):
         if path == "/proc/self/status":
             return b"Name: x\nCpus_allowed_list:\t0-7\n"
         return super().read_bytes(path)
+
+    def read_texts(self, pattern: str) -> Mapping[str, str]:
+        if pattern.startswith(cpus.ROOT):
+            return {path: "0-7\n" for path in [f"{cpus.ROOT}/online"] if fnmatch(path, pattern)}
+        return super().read_texts(pattern)
 
 
 @pytest.fixture(scope="module")
