@@ -101,7 +101,12 @@ class Certifying:
         )
         try:
             run = Run(
-                self.lab, facts, self._reports, wait_s=self._wait_s, tell=self._progress.write
+                self.lab,
+                facts,
+                self._reports,
+                wait_s=self._wait_s,
+                tune=self._config.getoption("tune"),
+                tell=self._progress.write,
             )
         except VswitchError as error:  # e.g. another run has begun since the preflight
             pytest.exit(str(error), returncode=pytest.ExitCode.USAGE_ERROR)

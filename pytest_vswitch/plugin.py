@@ -67,6 +67,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="search each case N times and report the median (default: 1)",
     )
     group.addoption(
+        "--tune",
+        action="store_true",
+        help="tune the DUT for the run, as far as that goes without a reboot, and put it back "
+        "at the end; `vswitch lab check LAB` says what that is",
+    )
+    group.addoption(
         "--wait",
         metavar="TIME",
         default="0",

@@ -25,6 +25,8 @@ class Parameters:
     file_prefix: str
     hugepages: bool
     """Whether EAL memory lies on hugepages."""
+    single_file_segments: bool = False
+    """Few files for all of its hugepages: virtio-user can share eight with a vhost (guide, 6.3)."""
     devices: Sequence[str] = ()
     """Addresses of the PCI devices that it may take; they come before the virtual ones."""
     vdevs: Sequence[str] = ()
@@ -46,6 +48,7 @@ class Parameters:
         eal = ["-v", "--lcores", self.lcores, "-n", "1", "--file-prefix", self.file_prefix]
         eal += ["-m", str(self.memory_mb)]
         eal += ["--in-memory"] if self.hugepages else ["--no-huge"]
+        eal += ["--single-file-segments"] if self.single_file_segments else []
         eal += [word for device in self.devices for word in ("-a", device)]
         eal += ["--no-pci"] if self.vdevs and not self.devices else []
         eal += [word for vdev in self.vdevs for word in ("--vdev", vdev)]

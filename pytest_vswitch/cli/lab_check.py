@@ -12,20 +12,15 @@ from pytest_vswitch.cli.command import Commands, command, painted
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from pytest_vswitch.hosts.host import Host
-    from pytest_vswitch.lab.schema import Lab
     from pytest_vswitch.machine.checks import Finding
     from pytest_vswitch.machine.facts import Machine
     from pytest_vswitch.machine.needs import Needs
     from pytest_vswitch.machine.tune import Step, Tuned
-    from pytest_vswitch.topologies.lcores import LcorePlan
 
 MISSING = 1
 """Exit status when the DUT lacks what is required."""
 
 _COLOURS = {"ok": "32", "unknown": "2", "advised": "33", "required": "31"}
-_LONGEST = 1518
-"""Of the suites' frame sizes [bytes, with FCS]."""
 
 
 def add(actions: Commands[argparse.ArgumentParser]) -> None:
@@ -51,9 +46,9 @@ def add(actions: Commands[argparse.ArgumentParser]) -> None:
     check.add_argument(
         "--frame-size",
         type=int,
-        default=_LONGEST,
+        default=1518,
         metavar="BYTES",
-        help=f"the longest frame that will be sent (default: {_LONGEST})",
+        help="the longest frame that will be sent (default: 1518)",
     )
     check.add_argument("--json", action="store_true", help="print one JSON object instead")
     check.set_defaults(command=_check)
@@ -69,6 +64,7 @@ def _check(arguments: argparse.Namespace) -> None:
     from pytest_vswitch.machine import facts, tune
     from pytest_vswitch.machine.checks import check, command_line
     from pytest_vswitch.results.run_directory import new_id
+    from pytest_vswitch.topologies.needs import needs_of
 
     lab = load(arguments.lab)
     if lab.dut.host == SIM:
@@ -92,56 +88,6 @@ def _check(arguments: argparse.Namespace) -> None:
     levels = ("required", "advised") if arguments.strict else ("required",)
     if any(finding.state in levels for finding in findings):
         raise SystemExit(MISSING)
-
-
-def needs_of(lab: Lab, host: Host, frame_bytes: int) -> Needs:
-    """What runs of the lab will use of the DUT."""
-    from pytest_vswitch.machine.needs import Needs, Port
-    from pytest_vswitch.topologies import lcores
-
-    plan = lcores.plan_for(lab, host)
-    own = bool(plan.vcpu_cpus)
-    main, *forwarding = _cpus(plan.host_lcores)
-    generator = [] if plan.generator_cpu is None else [plan.generator_cpu]
-    return Needs(
-        polling=tuple(sorted({*forwarding, *plan.vcpu_cpus[1:], *generator})),
-        other=(main,) if own else (),
-        shared="" if own else plan.remarks[0],
-        ports=tuple(
-            Port(port.bdf, port.driver, port.line_rate_gbps)
-            for port in lab.ports
-            if port.kind == "nic"
-        ),
-        hugepages=lab.dut.hugepages,
-        memory_mb=(lab.dut.memory_mb, lab.guest.memory_mb),
-        frame_bytes=frame_bytes,
-        vcpus=plan.vcpus,
-        guest_command_line=_guest_command_line(lab, plan),
-    )
-
-
-def _cpus(host_lcores: str) -> list[int]:
-    """CPUs of EAL's `0@8,1@10` or, shared, of `0@(0,1),1@(0,1)`, in order."""
-    import re
-
-    return [int(cpu) for cpu in re.findall(r"(?<=[@(,])\d+(?!\d*@)", host_lcores)]
-
-
-def _guest_command_line(lab: Lab, plan: LcorePlan) -> str:
-    from pytest_vswitch.apps.guest_image import GuestImage
-    from pytest_vswitch.apps.qemu import Parameters
-
-    parameters = Parameters(
-        image=GuestImage("", "", "", ""),
-        accelerator="kvm",
-        vcpus=plan.vcpus,
-        memory_mb=lab.guest.memory_mb,
-        hugepage_kb=None,
-        guest_hugepages=1,
-        ports=[],
-    )
-    argv = parameters.argv(lab.guest.qemu, "")
-    return argv[argv.index("-append") + 1]
 
 
 # --- telling -------------------------------------------------------------------------------

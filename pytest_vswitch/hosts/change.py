@@ -16,14 +16,16 @@ class Change:
     """`made` a file or directory: remove it. `rewrote` a file: put `before` back. `bound`
     a PCI device to a driver: bind it to the driver `before` ("": none). `functions`: gave
     a PCI device virtual functions: give it as many as `before`. `linked`: made a network
-    interface: delete it. `mounted`: unmount what is there beyond `before` mounts."""
+    interface: delete it. `mounted`: unmount what is there beyond `before` mounts.
+    `containers`: keeps podman's in a directory: kill them, remove it and their cgroup."""
     path: str
     """A path; the address of a PCI device (BDF); the name of an interface."""
     before: str = ""
     after: str | None = None
     """What this change makes of it. If something else is found there when it is to be
     undone, someone else has been at it, and it is left. None: not known. Of an interface:
-    its index; of a mount: type and source, with a space between."""
+    its index; of a mount: type and source, with a space between; of containers: the name of
+    the control group that they are in."""
 
     def __str__(self) -> str:
         was = f", was {brief(self.before)}" if self.before else ""

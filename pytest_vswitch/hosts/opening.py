@@ -146,6 +146,8 @@ class _Door:
                 return self._start(self._command, given)
             return self._start_as_root(connection.username, given)
         except HostError as error:
+            if str(error).startswith(self._address):
+                raise
             raise type(error)(f"{self._address}: {error}") from None
 
     def close(self) -> None:

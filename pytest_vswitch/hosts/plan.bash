@@ -175,6 +175,19 @@ unmount() {
     fi
 }
 
+# remove_containers DIRECTORY CGROUP: those that podman keeps there
+remove_containers() {
+    local group
+    if [[ -e $1/containers.conf ]]; then
+        CONTAINERS_CONF=$1/containers.conf podman --root="$1/store" --runroot="$1/run" \
+            --storage-driver=vfs rm --all --force
+    fi
+    rm -rf --one-file-system -- "$1"
+    for group in "/sys/fs/cgroup/$2" /sys/fs/cgroup/*/"$2"; do
+        [[ ! -d $group ]] || find "$group" -depth -type d -exec rmdir {} \;
+    done
+}
+
 # hold: until Ctrl-C, or until a program ends
 hold() {
     local name

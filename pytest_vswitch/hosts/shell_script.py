@@ -120,7 +120,7 @@ def undone(change: Change) -> str:
         words += [text] if text != before else []
     elif change.kind in ("bound", "functions"):
         words += [change.before, *([] if change.after is None else [change.after])]
-    elif change.kind == "linked":
+    elif change.kind in ("linked", "containers"):
         words += [] if change.after is None else [change.after]
     elif change.kind == "mounted":
         words += [change.before or "0"]
@@ -134,6 +134,7 @@ _UNDO = {
     "functions": "functions",
     "linked": "delete_interface",
     "mounted": "unmount",
+    "containers": "remove_containers",
 }
 
 

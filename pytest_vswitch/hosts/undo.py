@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pytest_vswitch.hosts import undo_devices, undo_files
+from pytest_vswitch.hosts import undo_containers, undo_devices, undo_files
 from pytest_vswitch.hosts.change import Change, ChangedByOthers
 
 __all__ = [
@@ -69,6 +69,8 @@ def undo(change: Change) -> str:
             undo_devices.delete_interface(path, after)
         elif kind == "mounted":
             return undo_devices.unmount(path, before or "0", after)
+        elif kind == "containers":
+            undo_containers.remove(path, after or "")
         else:
             raise ValueError("made by another version of pytest-vswitch")
     except ValueError as error:

@@ -20,6 +20,7 @@ from pytest_vswitch.measure.functional import wait_until_forwarding
 from pytest_vswitch.results import host_facts, record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.journal import Journal, RunBegun
+from pytest_vswitch.topologies.needs import tuned
 
 _FIRST_FRAME_S = 30.0
 
@@ -49,12 +50,14 @@ class Run:
         reports: Path,
         *,
         wait_s: float = 0.0,
+        tune: bool = False,
         tell: Callable[[str], None] = lambda text: None,
     ) -> None:
         """Makes the run's directory and begins its journal. Undoes what dead runs left.
 
-        `tell` is told, a sentence each, what that was, and what is waited for. Raises
-        HostError when the DUT cannot be had within `wait_s`.
+        With `tune`, the DUT is tuned until the end. `tell` is told, a sentence each, what
+        was undone, what is waited for and tuned. Raises HostError when the DUT cannot be had
+        within `wait_s`.
         """
         self.lab = lab
         self._wiring = contextlib.ExitStack()
@@ -86,6 +89,8 @@ class Run:
                 self.host = hold("dut")
                 if lab.generator.host not in (None, lab.dut.host):
                     self._generator_host = hold("generator")
+                if tune:
+                    opening.enter_context(tuned(lab, self.host, tell))
             self.host_facts = host_facts.collect(self.host)
             self.journal = opening.enter_context(Journal(self.directory.journal))
             self.journal.append(RunBegun(facts, lab.model_dump(mode="json"), self.host_facts))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host
@@ -12,8 +13,11 @@ from pytest_vswitch.lab.preflight import generator_is_here
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.machine import cpulist, cpus
 
-_GUIDE_HOST, _GUIDE_GUEST = 4, 2
-"""Forwarding lcores that the guide gives the host and the guest."""
+_GUIDE_HOST = 4
+_GUIDE_ENDPOINT = {"guest": 2, "container": 1}
+"""Forwarding lcores that the guide gives the host, and what is behind it (4.2 and 6.2)."""
+
+Endpoint = Literal["guest", "container"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,21 +29,22 @@ class LcorePlan:
     host_forwarding: int
     """Forwarding lcores of the host's testpmd."""
     vcpus: int
-    """Of the guest: one for Linux, the others forward."""
+    """Of the guest: one for Linux, the others forward. Of a container: its lcores."""
     vcpu_cpus: tuple[int, ...]
-    """CPU of each virtual CPU; empty: wherever Linux puts them."""
+    """CPU of each of them; empty: wherever Linux puts them."""
     generator_cpu: int | None
     remarks: tuple[str, ...]
 
 
-def plan_for(lab: Lab, host: Host) -> LcorePlan:
+def plan_for(lab: Lab, host: Host, endpoint: Endpoint = "guest") -> LcorePlan:
     """What the lab wishes, held against the CPUs of its DUT. Raises InputError."""
     devices = [port.bdf for port in lab.ports if port.kind == "nic"]
     here = generator_is_here(lab)
     return plan(
         available(host, devices),
         lcores=None if lab.dut.lcores == "auto" else lab.dut.lcores,
-        vcpus=lab.guest.vcpus,
+        endpoint=endpoint,
+        vcpus=lab.guest.vcpus if endpoint == "guest" else 1 + _GUIDE_ENDPOINT[endpoint],
         generator=here,
         generator_cpu=lab.generator.cpu if here else None,
     )
@@ -49,6 +54,7 @@ def plan(
     usable: Sequence[int],
     *,
     lcores: Sequence[int] | None,
+    endpoint: Endpoint = "guest",
     vcpus: int,
     generator: bool = True,
     generator_cpu: int | None,
@@ -77,12 +83,17 @@ def plan(
                 generator_cpu=next(iter(rest[guest_forwarding:needed]), generator_cpu),
                 remarks=(
                     *_fewer(forwarding, _GUIDE_HOST, "lcore", "the host"),
-                    *_fewer(guest_forwarding, _GUIDE_GUEST, "virtual CPU", "the guest"),
+                    *_fewer(
+                        guest_forwarding,
+                        _GUIDE_ENDPOINT[endpoint],
+                        "virtual CPU",
+                        f"the {endpoint}",
+                    ),
                     *_shared(generator_cpu, host),
                 ),
             )
     spread = ",".join(map(str, lcores or usable))
-    who = "host testpmd, guest testpmd" + (" and the traffic generator" if generator else "")
+    who = f"host testpmd, {endpoint} testpmd" + (" and the traffic generator" if generator else "")
     count = f"{len(usable)} CPU{'s' if len(usable) > 1 else ''}"
     return LcorePlan(
         host_lcores=f"0@({spread}),1@({spread})",

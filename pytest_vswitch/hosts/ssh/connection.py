@@ -105,7 +105,10 @@ class Stream:
         self._closed = False
         self._tail = b""
         # Standard error shares its window with standard output: unread, it would stop both.
-        threading.Thread(target=self._keep_tail, name="vswitch-ssh-stderr", daemon=True).start()
+        self._tailing = threading.Thread(
+            target=self._keep_tail, name="vswitch-ssh-stderr", daemon=True
+        )
+        self._tailing.start()
 
     def read(self, size: int) -> bytes:
         """Up to `size` bytes; blocks until there are some. b"" at the end, or after `close`.
@@ -151,6 +154,8 @@ class Stream:
         """Its exit status, waited for up to `within_s`; None if it runs, or none was told."""
         self._channel.status_event.wait(within_s)
         status = self._channel.exit_status
+        if status >= 0:
+            self._tailing.join(ENDING_S)  # so that its last words are in the tail
         return status if status >= 0 else None
 
     def close(self) -> None:

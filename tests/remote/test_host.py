@@ -1,0 +1,166 @@
+"""The host's disk fills up, its clock jumps, it is booted again, its power fails."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+
+import pytest
+
+from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts import changes
+from tests.machines import faults
+from tests.machines.fixtures import MakeMachine
+from tests.machines.machine import Machine
+from tests.remote.conftest import furnished
+from tests.remote.door import (
+    FILE,
+    HASTY_S,
+    KERNEL_FILES,
+    KNOB,
+    MADE,
+    Facts,
+    at_work,
+    looked_at,
+    opened,
+    wait_until_as_found,
+)
+
+FULL = "No space left on device"
+READ_ONLY = "Read-only file system"
+
+
+@pytest.mark.parametrize(
+    ("spoil", "mend", "why"),
+    [
+        (faults.fill_disk, faults.empty_disk, FULL),
+        (faults.read_only, faults.writable, READ_ONLY),
+    ],
+)
+def test_where_no_journal_can_be_kept_nothing_is_changed(
+    dut: Machine, before: Facts, spoil: object, mend: object, why: str
+) -> None:
+    spoil(dut)  # type: ignore[operator]
+    words = f"cannot keep a journal there, so nothing is changed: .*{why}"
+    with pytest.raises(HostError, match=words), opened(dut):
+        pytest.fail("it is held")
+    with looked_at(dut) as host:  # leaves no file, so needs no room
+        assert host.run(["echo", "here"]).output == "here\n"
+    mend(dut)  # type: ignore[operator]
+    with opened(dut) as host, at_work(host):
+        pass
+    wait_until_as_found(dut, before)
+
+
+@pytest.mark.parametrize("path", ["/run", "/tmp", "/dev/shm"])
+def test_where_nothing_is_written_may_be_full(dut: Machine, before: Facts, path: str) -> None:
+    """Nor is there need of room where a run's sockets are."""
+    faults.fill_disk(dut, path)
+    with opened(dut) as host, at_work(host) as program:
+        program.write("here\n")
+        program.read_until(re.compile("here\n"), timeout_s=60, what="echo")
+    faults.empty_disk(dut, path)
+    wait_until_as_found(dut, before)
+
+
+def test_a_disk_that_is_full_in_mid_run(dut: Machine, before: Facts) -> None:
+    """No change is made that cannot be undone; what was changed is undone once there is room."""
+    with (
+        pytest.raises(HostError, match=FULL) as raised,
+        opened(dut) as host,
+        at_work(host),
+    ):
+        faults.fill_disk(dut)
+        with (
+            pytest.raises(HostError, match=f"no undo journal, so no changes: .*{FULL}"),
+            changes.rewriting(host, KNOB, "2\n"),
+        ):
+            pytest.fail("it was changed")
+        assert host.read_text(KNOB) == "1\n"
+    assert FILE in str(raised.value)
+    faults.empty_disk(dut)
+    with opened(dut, "run-2"):
+        pass
+    wait_until_as_found(dut, before)
+
+
+def test_a_root_that_turns_read_only_in_mid_run(dut: Machine, before: Facts) -> None:
+    """As after an error of the disk."""
+    with pytest.raises(HostError, match=READ_ONLY), opened(dut) as host, at_work(host):
+        faults.read_only(dut)
+        with (
+            pytest.raises(HostError, match=f"no undo journal, so no changes: .*{READ_ONLY}"),
+            changes.rewriting(host, KNOB, "2\n"),
+        ):
+            pytest.fail("it was changed")
+    faults.writable(dut)
+    with opened(dut, "run-2"):
+        pass
+    wait_until_as_found(dut, before)
+
+
+@pytest.mark.parametrize("hours", [-1, 1])
+@pytest.mark.usefixtures("hasty")
+def test_a_clock_that_jumps(machines: MakeMachine, hours: int) -> None:
+    """No deadline is by the clock: none ends early, each ends."""
+    dut = furnished(machines("dut", faketime=True, kernel_files=KERNEL_FILES))
+    before = dut.snapshot()
+    with opened(dut, reconnect_s=HASTY_S) as host, at_work(host) as program:
+        assert "FAKETIME" in host.run(["env"]).output
+        faults.shift_clock(dut, hours)
+        shifted = int(host.run(["date", "+%s"]).output) - time.time()
+        assert abs(shifted - hours * 3600) < 600
+        with pytest.raises(HostError, match=r"did not end within 0.5 s"):
+            host.run(["sleep", "1000"], timeout_s=0.5)
+        assert program.status(within_s=0.5) is None
+        program.write("here\n")
+        program.read_until(re.compile("here\n"), timeout_s=60, what="echo")
+        # Longer than the agent waits for a controller of which it hears nothing.
+        host.run(["python3", "-c", f"import time; time.sleep({2 * HASTY_S})"])
+    with contextlib.suppress(HostError), opened(dut, reconnect_s=HASTY_S) as host, at_work(host):
+        faults.shift_clock(dut, 0)
+        dut.kill_sshd()
+        host.run(["true"])
+    wait_until_as_found(dut, before)
+
+
+@pytest.mark.usefixtures("hasty")
+@pytest.mark.parametrize("orderly", [True, False], ids=["reboot", "power cut"])
+def test_a_host_that_is_booted_again(dut: Machine, before: Facts, orderly: bool) -> None:
+    with (
+        pytest.raises(HostError, match=rf"root@{dut.address}: lost .*it has been booted again"),
+        opened(dut) as host,
+        at_work(host),
+    ):
+        if orderly:
+            dut.reboot()
+        else:
+            dut.power_off()
+            dut.boot()
+        host.run(["true"])
+    assert (dut.root / FILE[1:]).read_text() == "ours"
+    with looked_at(dut) as host:
+        (left,) = host.engine.leftovers()
+        assert left.rebooted
+        # Newest first; what is in memory only is forgotten with the boot.
+        assert [change.path for change in left.changes] == [MADE, FILE]
+        assert host.engine.clean(left.run) == []
+    wait_until_as_found(dut, before)
+
+
+@pytest.mark.usefixtures("hasty")
+def test_a_host_whose_power_stays_off(dut: Machine, before: Facts) -> None:
+    with (
+        pytest.raises(HostError, match=rf"root@{dut.address}: lost \d+ s ago: .*no answer from"),
+        opened(dut, reconnect_s=HASTY_S) as host,
+        at_work(host),
+    ):
+        dut.power_off()
+        host.run(["true"])
+    dut.boot()
+    told: list[str] = []
+    with opened(dut, "run-2", tell=told.append):
+        pass
+    assert f"removed what run run-1 left: {MADE} (made), {FILE} (rewrote" in told[0]
+    wait_until_as_found(dut, before)
