@@ -1,4 +1,4 @@
-"""`vswitch lab`: what a lab file says, and which labs there are."""
+"""`vswitch lab`: what a lab file says, which labs there are; the other actions' place."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pytest_vswitch.cli.command import Commands, command, painted
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
-    lab = commands.add_parser("lab", help="show what a lab file says, or which labs there are")
+    lab = commands.add_parser("lab", help="labs: make, check, reserve, show; the virtual lab")
     actions = lab.add_subparsers(title="actions", metavar="ACTION", required=True)
     show = command(
         actions,
@@ -31,12 +31,8 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "vswitch lab list",
     )
     listing.set_defaults(command=_lab_list)
-    lab_check.add(actions)
-    lab_init.add(actions)
-    lab_schema.add(actions)
-    lab_status.add(actions)
-    lab_trust.add(actions)
-    lab_up.add(actions)
+    for module in (lab_init, lab_check, lab_trust, lab_status, lab_up, lab_schema):
+        module.add(actions)
 
 
 def _lab_show(arguments: argparse.Namespace) -> None:
