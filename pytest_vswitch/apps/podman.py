@@ -13,7 +13,7 @@ from pathlib import PurePosixPath
 
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.hosts import undo_containers
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.hosts.leftovers import MARK
 from pytest_vswitch.hosts.undo import Change
 
@@ -177,15 +177,3 @@ def share_programs(host: Host, root: str, program: str) -> tuple[str, list[Mount
         directory = str(PurePosixPath(path).parent)
         mounts.append(Mount(directory, directory))
     return path, mounts
-
-
-def run(
-    host: Host, parameters: Parameters, command: Sequence[str], *, name: str, stop_with: str
-) -> Process:
-    """A program in a container, which talks on podman's own input and output."""
-    return host.spawn(
-        parameters.argv(command),
-        name=name,
-        stop_with=stop_with,
-        why="a container with a virtio-user port for each vhost-user port (guide, 6.2)",
-    )

@@ -179,7 +179,7 @@ unmount() {
 remove_containers() {
     local group
     if [[ -e $1/containers.conf ]]; then
-        CONTAINERS_CONF=$1/containers.conf podman --root="$1/store" --runroot="$1/run" \
+        CONTAINERS_CONF=$1/containers.conf podman --root="$1/store" --runroot="$1" \
             --storage-driver=vfs rm --all --force
     fi
     rm -rf --one-file-system -- "$1"

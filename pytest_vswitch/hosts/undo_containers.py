@@ -28,7 +28,7 @@ def podman(directory: str) -> list[str]:
         f"CONTAINERS_CONF={directory}/{SETTINGS}",
         "podman",
         f"--root={directory}/store",
-        f"--runroot={directory}/run",
+        f"--runroot={directory}",  # of 50 characters at most
         "--storage-driver=vfs",
     ]
 

@@ -24,6 +24,7 @@ from pytest_vswitch.topologies.vhost_chain import EndpointFacts, VhostChain, sta
 
 NAME = "container"
 
+_TESTPMD = "container testpmd"
 _MEMORY_MB = 256
 _START_TIMEOUT_S = 120.0
 """An emulated host takes its time."""
@@ -37,7 +38,7 @@ class Container:
     forwarder: testpmd.Testpmd
     versions: Mapping[str, str]
     command: tuple[str, ...]
-    name: str = "container testpmd"
+    name: str = _TESTPMD
     where: str = "container"
 
     @property
@@ -146,7 +147,13 @@ def provision(lab: Lab, host: Host) -> Iterator[VhostChain]:
         )
         command = forwarding.argv(program)
         process = stack.enter_context(
-            podman.run(host, parameters, command, name=Container.name, stop_with="quit\n")
+            host.spawn(
+                parameters.argv(command),
+                name=_TESTPMD,
+                stop_with="quit\n",
+                why="the container, with a virtio-user port for each vhost-user port; the "
+                "program and its libraries are the host's (guide, 6.2)",
+            )
         )
         forwarder = testpmd.Testpmd(process, start_timeout_s=_START_TIMEOUT_S)
         forwarder.start()
