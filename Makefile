@@ -16,7 +16,8 @@ setup:
 pvp: setup
 	$(PYTEST) suites/pvp --dut local --quick
 
-test: setup
+test:
+	@ci/setup $$(grep -v '^#' ci/test-packages)
 	$(PYTEST)
 
 lint: setup

@@ -22,6 +22,9 @@ from pytest_vswitch.hosts.undo import Change
 _LIMITS = ("nofile=1024:1024", "nproc=4096:4096")
 """podman would raise both, for which not every root has the right (CAP_SYS_RESOURCE)."""
 
+_CAPABILITIES = ("IPC_LOCK", "SYS_NICE")
+"""To keep memory from being paged out, and to choose its NUMA node. DPDK wants no others."""
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -39,7 +42,7 @@ class Mount:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What a container is started with. It has no network and no capabilities."""
+    """What a container is started with. It has no network, and next to no capabilities."""
 
     name: str
     """Also of its control group."""
@@ -57,7 +60,8 @@ class Parameters:
         argv += [f"--name={self.name}", f"--cgroup-parent=/{self.name}"]
         argv += ["--network=none", "--no-hosts", "--http-proxy=false", "--log-driver=none"]
         # Labels would have to be on the host's own files; see the guide's 4.2.1, too.
-        argv += ["--cap-drop=all", "--security-opt=no-new-privileges"]
+        argv += ["--cap-drop=all", *(f"--cap-add={name}" for name in _CAPABILITIES)]
+        argv += ["--security-opt=no-new-privileges"]
         argv += ["--security-opt=label=disable", "--read-only", "--stop-timeout=0"]
         argv += [f"--ulimit={limit}" for limit in _LIMITS]
         argv += [f"--cpuset-cpus={','.join(map(str, sorted(self.cpus)))}"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
-import re
 import shlex
 import socket
 import sys
@@ -13,13 +12,14 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import BinaryIO, Protocol
+from typing import Protocol
 
 from pytest_vswitch.errors import HostError, ReservationLost
 from pytest_vswitch.hosts import reservation
 from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.engine import Ended
 from pytest_vswitch.hosts.host import Completed
+from pytest_vswitch.hosts.host_process import EngineChild, HostProcess
 from pytest_vswitch.hosts.leftovers import Leftover
 from pytest_vswitch.hosts.reservation import Claimant, Owner, Refusal
 from pytest_vswitch.hosts.transcript import Transcript
@@ -27,18 +27,6 @@ from pytest_vswitch.hosts.undo import Change
 
 _ASK_AGAIN_S = 0.5
 """How often one who waits for a host looks whether it is free [s]."""
-
-
-class EngineChild(Protocol):
-    """A program that an engine started; see `child.Child`."""
-
-    @property
-    def pid(self) -> int: ...
-    def read(self) -> bytes: ...
-    def write(self, data: bytes) -> None: ...
-    def status(self, within_s: float = 0.0) -> int | None: ...
-    def signal(self, number: int) -> None: ...
-    def stop(self, stop_with: bytes) -> float: ...
 
 
 class Engine(Protocol):
@@ -67,74 +55,6 @@ class Engine(Protocol):
     def leftovers(self) -> list[Leftover]: ...
     def clean(self, run: str) -> list[str]: ...
     def evict(self, run: str, by: str, force: bool) -> None: ...
-
-
-class HostProcess:
-    """A program on a host; see `hosts.host.Process`."""
-
-    def __init__(
-        self, host: OpenHost, child: EngineChild, name: str, stop_with: str, log: BinaryIO
-    ) -> None:
-        self.name = name
-        self._host = host
-        self._child = child
-        self._stop_with = stop_with
-        self._stopped = False
-        self.console = Console(name, child.read, child.write, log)
-
-    @property
-    def pid(self) -> int:
-        return self._child.pid
-
-    def write(self, text: str, *, why: str = "") -> None:
-        self.console.write(text, why=why)
-
-    def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
-        return self.console.read_until(pattern, timeout_s=timeout_s, what=what)
-
-    def status(self, *, within_s: float = 0.0) -> int | None:
-        return self._child.status(within_s)
-
-    def signal(self, number: int) -> None:
-        self._child.signal(number)
-
-    def pin(self, thread: str, cpu: int, *, why: str = "") -> None:
-        names = self._host.read_texts(f"/proc/{self.pid}/task/*/comm")
-        found = [path.split("/")[-2] for path, name in names.items() if name.strip() == thread]
-        if not found:
-            raise HostError(f"{self._host.name}: {self.name} has no thread `{thread}`")
-        self._host.run(["taskset", "-cp", str(cpu), *found[:1]], why=why)
-
-    def tail(self, lines: int = 15) -> str:
-        return self.console.tail(lines)
-
-    def stop(self) -> None:
-        """Ask it to end, wait a moment, then kill it and all it started.
-
-        Raises HostError if even that does not end it. Done twice it does no harm.
-        """
-        if self._stopped:
-            return
-        self._stopped = True
-        try:
-            seconds = self._child.stop(self._stop_with.encode())
-        finally:
-            self.console.close()
-        self._host.transcript.note(
-            self._host.name,
-            f"[{self.name} ended: status {self.status()}, {seconds:.3f} s to stop]",
-        )
-
-    def __enter__(self) -> HostProcess:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 class OpenHost:

@@ -15,8 +15,8 @@ from pytest_vswitch.apps import testpmd
 from pytest_vswitch.apps.testpmd import Parameters, PortCounters, PortInfo, Testpmd
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts import hugepages
+from pytest_vswitch.hosts.host_process import HostProcess
 from pytest_vswitch.hosts.local import LocalHost
-from pytest_vswitch.hosts.open_host import HostProcess
 from pytest_vswitch.hosts.undo import Change
 from tests.hosts.machine import DEADLINE_S
 

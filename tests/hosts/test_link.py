@@ -18,8 +18,8 @@ import pytest
 
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts import bootstrap
+from pytest_vswitch.hosts.host_process import EngineChild
 from pytest_vswitch.hosts.link import begin
-from pytest_vswitch.hosts.open_host import EngineChild
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.hosts.undo import Change, UndoJournal
 from tests.hosts.machine import DEADLINE_S, running, wait_until

@@ -12,8 +12,8 @@ import pytest
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts import child as children
 from pytest_vswitch.hosts.child import Child
+from pytest_vswitch.hosts.host_process import HostProcess
 from pytest_vswitch.hosts.local import LocalHost
-from pytest_vswitch.hosts.open_host import HostProcess
 from tests.hosts.machine import DEADLINE_S, running, wait_until
 
 READY = re.compile("ready\n")

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytest_vswitch.hosts import changes
-from pytest_vswitch.hosts.open_host import HostProcess, OpenHost
+from pytest_vswitch.hosts.host_process import HostProcess, OpenHost
 from pytest_vswitch.hosts.opening import LOOK, open_address
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.lab.remote import Ssh

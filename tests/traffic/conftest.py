@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from pytest_vswitch.hosts.host_process import HostProcess
 from pytest_vswitch.hosts.local import LocalHost
-from pytest_vswitch.hosts.open_host import HostProcess
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic.generator import DirectionCounts, Generator, Offer
