@@ -178,9 +178,11 @@ unmount() {
 # remove_containers DIRECTORY CGROUP: those that podman keeps there
 remove_containers() {
     local group
-    if [[ -e $1/containers.conf ]]; then
-        CONTAINERS_CONF=$1/containers.conf podman --root="$1/store" --runroot="$1" \
-            --storage-driver=vfs rm --all --force
+    local -x CONTAINERS_CONF=$1/containers.conf
+    local -a rm=(podman "--root=$1/store" "--runroot=$1" --storage-driver=vfs rm --all --force)
+    if [[ -e $CONTAINERS_CONF ]]; then
+        # podman 4.3 finds only by failing that a container is dead whose conmon is, too
+        "${rm[@]}" 2>/dev/null || "${rm[@]}"
     fi
     rm -rf --one-file-system -- "$1"
     for group in "/sys/fs/cgroup/$2" /sys/fs/cgroup/*/"$2"; do

@@ -36,6 +36,8 @@ def _beside_the_lab(text: str, info: ValidationInfo) -> str:
     """A relative path is relative to the lab file; `~` belongs to whoever runs, so it stays."""
     if not re.fullmatch(r"[^\x00-\x1f\x7f]+", text) or "${" in text:
         raise wrong("must be a path; `${NAME}` is for secrets only")
+    if info.field_name == "config" and text == "none":
+        return text  # OpenSSH's word for: not even the default
     folder = (info.context or {}).get("folder")
     if folder is None or text.startswith("~"):
         return text

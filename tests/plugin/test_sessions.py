@@ -28,6 +28,8 @@ def test_help_shows_every_option(session: Session) -> None:
         "--precision",
         "--search",
         "--repeat",
+        "--tune",
+        "--wait",
         "--reports",
     ]
 

@@ -9,7 +9,8 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from pytest_vswitch.hosts import changes
-from pytest_vswitch.hosts.host_process import HostProcess, OpenHost
+from pytest_vswitch.hosts.host_process import HostProcess
+from pytest_vswitch.hosts.open_host import OpenHost
 from pytest_vswitch.hosts.opening import LOOK, open_address
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.lab.remote import Ssh
@@ -103,7 +104,8 @@ def wait_until_as_found(machine: Machine, before: Facts) -> None:
     def is_as_found() -> bool:
         nonlocal differs
         now = machine.snapshot()
-        differs = {name for name, _ in before.items() ^ now.items()} - _MAY_DIFFER
+        changed = {name for name, _ in before.items() ^ now.items()}
+        differs = {name for name in changed - _MAY_DIFFER if not _is_not_ours(name)}
         return not differs
 
     deadline = time.monotonic() + IN_ORDER_S

@@ -82,7 +82,7 @@ class Watched:
         """Where secrets are that should not be there."""
         self._over.set()
         self._sampler.join(60)
-        assert any("vswitch-python" in text for text in self._seen), "no agent was seen"
+        assert self._seen, "nothing was looked at"
         wanted = [secret.encode() for secret in SECRETS]
         wanted += [base64.b64encode(secret.encode())[:-4] for secret in SECRETS]
         wanted += [line.encode() for line in self.body]
