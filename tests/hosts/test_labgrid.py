@@ -86,6 +86,13 @@ class Coordinator:
         assert found
         return found[1]
 
+    def reserve(self, who: str, place: str) -> str:
+        """Queue someone up; the token."""
+        told = self.client(who, place, "reserve", f"name={place}")
+        found = re.search("^  token: (.*)$", told, re.MULTILINE)
+        assert found
+        return found[1]
+
     def queue(self) -> list[str]:
         """Owners of reservations."""
         return re.findall("^  owner: (.*)$", self.client(TOM, "-", "reservations"), re.MULTILINE)
@@ -173,25 +180,23 @@ def test_a_taken_place_names_who_has_it_and_what_frees_it(
 
 
 def test_a_reserved_place_names_who_it_is_for(coordinator: Coordinator, place: str) -> None:
-    coordinator.client(LENA, place, "reserve", "--wait", f"name={place}")
+    token = coordinator.reserve(LENA, place)
+    coordinator.client(LENA, place, "wait", token)
     with pytest.raises(HostError, match=f"is reserved for {LENA}"), acquired(place, "run1"):
         pytest.fail("it was held")
-    coordinator.client(LENA, place, "acquire")
-    coordinator.client(LENA, place, "release")
+    coordinator.client(LENA, place, "cancel-reservation", token)
 
 
 def test_it_queues_behind_who_came_first(coordinator: Coordinator, place: str) -> None:
     """Steps: Tom has it, Lena queues, Mona queues; Tom leaves, then Lena."""
     coordinator.client(TOM, place, "acquire")
-    coordinator.client(LENA, place, "reserve", f"name={place}")
-    token = re.search("token: (.*)", coordinator.client(LENA, place, "reservations"))
-    assert token
+    token = coordinator.reserve(LENA, place)
     order = []
 
     def others() -> None:
         wait_until(lambda: coordinator.queue().count(MONA) == 1, "Mona in the queue")
         coordinator.client(TOM, place, "release")
-        coordinator.client(LENA, place, "wait", token[1])
+        coordinator.client(LENA, place, "wait", token)
         coordinator.client(LENA, place, "acquire")
         coordinator.client(LENA, place, "cancel-reservation", token[1])
         order.append(coordinator.holder(place))
