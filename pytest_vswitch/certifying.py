@@ -86,7 +86,7 @@ class Certifying:
         if used and not self._config.getoption("collectonly"):
             try:
                 preflight(self.lab, sorted(used), waits=self._wait_s > 0)
-            except InputError as error:
+            except VswitchError as error:
                 refuse(self._config, str(error))
 
     # --- the run and its cases ---

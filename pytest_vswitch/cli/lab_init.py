@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,7 +29,8 @@ def add(actions: Commands[argparse.ArgumentParser]) -> None:
         "not chosen. Nothing on any host is changed. A NIC that carries the default route or\n"
         "an SSH session is never offered.\n\n"
         "--probe-wiring sends frames, to find which ports are wired together: from each NIC\n"
-        "port that may be used and has a link, on the DUT and on the generator.\n\n"
+        "port that may be used and has a link, on the DUT and on the generator. Such a port\n"
+        "that is down is up meanwhile; its host is reserved for that.\n\n"
         "--update renews what was found in a lab file that is there, and keeps the rest.",
         "vswitch lab init root@dut1 root@tg -o labs/lab1.yaml --probe-wiring\n"
         "  vswitch lab init local\n"
@@ -186,8 +189,6 @@ def _discover(
     ports: list[str] | None = None,
 ) -> Discovery:
     """Look at the hosts; `ports` are the BDFs that the lab has already."""
-    import contextlib
-
     from pytest_vswitch.hosts.opening import open_address
     from pytest_vswitch.lab.address import SIM
     from pytest_vswitch.machine import discovery
@@ -205,6 +206,11 @@ def _discover(
         beside = discovery.look(on_generator) if apart else None
         wires = None
         if probe:
+            down = [(dut, on_dut, found)]
+            if generator is not None and beside is not None and not netns:
+                down.append((generator, on_generator, beside))
+            found, *others = stack.enter_context(_links_up(down))
+            beside = others[0] if others else beside
             wires = _probe((on_dut, found), (on_generator, beside or found), netns)
         return discovery.propose(
             dut[0],
@@ -216,6 +222,31 @@ def _discover(
             ssh=options or {},
             ports=ports,
         )
+
+
+@contextlib.contextmanager
+def _links_up(
+    hosts: list[tuple[tuple[str, Ssh | None], Host, Found]],
+) -> Iterator[list[Found]]:
+    """What is found on hosts while those of their ports are up that are down otherwise."""
+    from dataclasses import replace
+
+    from pytest_vswitch.hosts.opening import open_address
+    from pytest_vswitch.machine import discovery, nics, wiring
+    from pytest_vswitch.results.run_directory import new_id
+
+    down = [discovery.to_bring_up(found.nics) for _, _, found in hosts]
+    run = new_id()
+    with contextlib.ExitStack() as stack:
+        for (address, _, _), names in zip(hosts, down, strict=True):
+            if names:
+                held = stack.enter_context(open_address(*address, run=run))
+                stack.enter_context(wiring.up(held, names))
+        for (_, host, _), names in zip(hosts, down, strict=True):
+            wiring.wait_for_links(host, names)
+        yield [
+            replace(found, nics=nics.read(host)) if any(down) else found for _, host, found in hosts
+        ]
 
 
 def _probe(dut: tuple[Host, Found], generator: tuple[Host, Found], netns: str) -> Wires:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest_vswitch
-from pytest_vswitch.errors import HostError
+from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.hosts import bootstrap
 from pytest_vswitch.hosts.link import BEGIN_S, Link, Stream, begin
 from pytest_vswitch.hosts.local import LocalHost
@@ -198,7 +198,10 @@ class _Door:
 
     def _password(self) -> bytes:
         assert self._ssh.sudo_password
-        return secret(self._ssh.sudo_password).encode() + b"\n"
+        password = secret(self._ssh.sudo_password)
+        if "\n" in password:
+            raise InputError(f"{self._ssh.sudo_password} has more than one line, so no password")
+        return password.encode() + b"\n"
 
 
 def _package() -> bytes:

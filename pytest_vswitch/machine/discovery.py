@@ -140,6 +140,11 @@ def may_send(found: Sequence[Nic]) -> list[str]:
     return [nic.netdev for nic in found if nic.netdev and nic.link_up and not unfit(nic)]
 
 
+def to_bring_up(found: Sequence[Nic]) -> list[str]:
+    """The interfaces that are down, so that nobody knows of their links, and may be used."""
+    return [nic.netdev for nic in found if nic.netdev and nic.link_up is None and not unfit(nic)]
+
+
 def unfit(nic: Nic) -> str:
     """Why a port is never offered; empty: it may be."""
     if nic.management:

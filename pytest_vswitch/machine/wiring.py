@@ -6,15 +6,23 @@ import contextlib
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts import changes
 from pytest_vswitch.hosts.host import Host, Process
 from pytest_vswitch.machine.management import ask_json
 
 WINDOW_S = 2.0
 """How long frames are sent, ten a second [s]: one that is lost does not matter."""
+
+LINK_S = 8.0
+"""How long an interface that was brought up may take to find its link [s]: 10GBASE-T takes five."""
+
+_NET = "/sys/class/net"
+_IFF_UP = 1
 
 _PROBE = r"""
 import json, select, socket, struct, sys, time
@@ -89,6 +97,28 @@ def interfaces(host: Host, netns: str) -> list[str]:
         for link in ask_json(host, argv, f"which interfaces are in {netns}")
         if link.get("link_type") == "ether" and "LOWER_UP" in link.get("flags", [])
     ]
+
+
+@contextlib.contextmanager
+def up(host: Host, interfaces: Sequence[str]) -> Iterator[None]:
+    """Interfaces that are down are up; at the end they are down again. Raises HostError."""
+    with contextlib.ExitStack() as stack:
+        for name in interfaces:
+            flags = int(host.read_text(f"{_NET}/{name}/flags"), 16)
+            stack.enter_context(
+                changes.rewriting(host, f"{_NET}/{name}/flags", f"{flags | _IFF_UP:#x}\n")
+            )
+        yield
+
+
+def wait_for_links(host: Host, interfaces: Sequence[str]) -> None:
+    """Until each has a link, or `LINK_S` are over: one may have no cable."""
+    deadline = time.monotonic() + LINK_S
+    while time.monotonic() < deadline:
+        found = host.read_texts(f"{_NET}/*/carrier")
+        if all(found.get(f"{_NET}/{name}/carrier", "").strip() == "1" for name in interfaces):
+            return
+        time.sleep(0.1)  # polls
 
 
 def find(near: End, far: End | None) -> Wires:

@@ -73,6 +73,7 @@ def plan(
     for forwarding, guest_forwarding in ((wanted, max(1, vcpus - 1)), (1, 1)):
         host = list((lcores or free)[: forwarding + 1])
         rest = [cpu for cpu in free if cpu not in host]
+        rest.sort(key=lambda cpu: cpu == usable[0])  # Linux's: the last one to poll on
         needed = guest_forwarding + (generator and generator_cpu is None)
         if len(host) == forwarding + 1 and len(rest) >= needed:
             return LcorePlan(

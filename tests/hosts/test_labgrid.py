@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -198,16 +199,16 @@ def test_it_queues_behind_who_came_first(coordinator: Coordinator, place: str) -
         coordinator.client(TOM, place, "release")
         coordinator.client(LENA, place, "wait", token)
         coordinator.client(LENA, place, "acquire")
-        coordinator.client(LENA, place, "cancel-reservation", token[1])
+        coordinator.client(LENA, place, "cancel-reservation", token)
         order.append(coordinator.holder(place))
         coordinator.client(LENA, place, "release")
 
     told: list[str] = []
-    thread = threading.Thread(target=others)
-    thread.start()
-    with acquired(place, "run1", wait_s=DEADLINE_S, tell=told.append):
-        order.append(coordinator.holder(place))
-    thread.join(DEADLINE_S)
+    with ThreadPoolExecutor() as beside:
+        leaving = beside.submit(others)
+        with acquired(place, "run1", wait_s=DEADLINE_S, tell=told.append):
+            order.append(coordinator.holder(place))
+        leaving.result(DEADLINE_S)
     assert order == [LENA, MONA]
     assert [text for text in told if f"acquired by {TOM}" in text] == told
     assert coordinator.queue().count(MONA) == 0

@@ -14,6 +14,7 @@ import pytest
 
 from pytest_vswitch.errors import VswitchError
 from pytest_vswitch.hosts.transcript import Transcript
+from tests.hosts.machine import wait_until
 from tests.machines import faults
 from tests.machines.fixtures import MakeMachine
 from tests.machines.machine import Machine
@@ -91,6 +92,9 @@ class Watched:
             data = path.read_bytes()
             spots += [f"{path}: {word.decode()}" for word in wanted if word in data]
         return spots
+
+    def saw(self, what: str, secret: str) -> bool:
+        return any(text.startswith(what) and secret in text for text in list(self._seen))
 
     def _files(self) -> Iterator[Path]:
         """All that was written on either side."""
@@ -210,12 +214,8 @@ def test_the_search_finds(machines: MakeMachine, tmp_path: Path) -> None:
     (tmp_path / "copy").write_text(watched.key.read_text())
     dut.start(["env", f"SECRET={TOKEN}", "sleep", "1000"])
     dut.start(["sh", "-c", f"sleep 1000; echo {WRONG}; : vswitch-python"])
-    while not {"command line", "environment"} <= {
-        text[:12].strip() if text.startswith("command") else text[:11]
-        for text in watched._seen
-        if TOKEN in text or WRONG in text
-    }:
-        pass
+    for what, secret in (("command line", WRONG), ("environment of", TOKEN)):
+        wait_until(lambda: watched.saw(what, secret), what)  # noqa: B023  # called at once
     found = "\n".join(watched.found())
     for secret in (PASSWORD, TOKEN, WRONG, "copy: "):
         assert secret in found
