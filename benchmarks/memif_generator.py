@@ -37,10 +37,11 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from zlib import crc32
 
 from pytest_vswitch.traffic import frames
-from pytest_vswitch.traffic.memif.engine import Direction, Engine
-from pytest_vswitch.traffic.memif.ring import Port
+from pytest_vswitch.traffic.engine import Direction, Engine
+from pytest_vswitch.traffic.memif.port import MemifPort
 
 FRAME_BYTES = 64
 GENERATOR_CPU, LOOP_CPU = 0, 1
@@ -120,7 +121,7 @@ def connected(loop: Testpmd, ring_size: int) -> Iterator[Engine]:
     try:
         for number in range(2):
             socket = str(loop.directory / f"memif{number}")
-            ports.append(Port(socket, interface_id=0, secret="", ring_size=ring_size))
+            ports.append(MemifPort(socket, interface_id=0, secret="", ring_size=ring_size))
             ports[-1].connect(10)
         with forwarding(loop):
             yield Engine(ports, spin=True, watch=lambda: None)
@@ -176,7 +177,8 @@ def scapy_pps(loop: Testpmd, seconds: float) -> float:
                 ]
                 for port in range(2)
             }
-            back = engine.exchange(queues, 1.0)
+            expected = {1 - port: list(map(crc32, queue)) for port, queue in queues.items()}
+            back = engine.exchange(queues, 1.0, expected)
             received += sum(UDP in Ether(frame) for queue in back.values() for frame in queue)
     return received / seconds
 

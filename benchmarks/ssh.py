@@ -67,7 +67,15 @@ def files(host: OpenHost, runs: int) -> tuple[float, float]:
 
 def certify(lab: Path, directory: Path) -> float:
     """A whole `pytest suites/pvp --quick` [s]."""
-    argv = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", str(HERE / "suites/pvp")]
+    argv = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "-p",
+        "no:cacheprovider",
+        str(HERE / "suites/pvp"),
+    ]
     argv += ["--quick", "--dut", str(lab), "--rootdir", str(directory)]
     return seconds(lambda: subprocess.run(argv, cwd=directory, check=True, capture_output=True))
 
@@ -104,9 +112,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="ssh-benchmark-") as name:
         directory = Path(name)
         with Machine("dut", directory) as dut:
-            ssh = Ssh(
-                config="none", identity=str(dut.client_key), known_hosts=str(dut.known_hosts)
-            )
+            ssh = Ssh(config="none", identity=str(dut.client_key), known_hosts=str(dut.known_hosts))
             with open_address(f"root@{dut.address}", ssh, run="benchmark") as host:
                 ours, theirs = commands(host, dut, directory, arguments.runs)
                 found |= {"command_s": ours, "control_master_s": theirs}

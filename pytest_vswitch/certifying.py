@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from pytest_vswitch import __version__, fixtures, options, registry
-from pytest_vswitch.errors import InputError, ReservationLost, VswitchError
+from pytest_vswitch.errors import ReservationLost, VswitchError
 from pytest_vswitch.lab import loader
 from pytest_vswitch.measure.runner import Progress
 from pytest_vswitch.plugin import refuse

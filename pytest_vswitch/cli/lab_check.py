@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import shlex
 import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,6 +66,7 @@ def _check(arguments: argparse.Namespace) -> None:
     from pytest_vswitch.machine.checks import check, command_line
     from pytest_vswitch.results.run_directory import new_id
     from pytest_vswitch.topologies.needs import needs_of
+    from pytest_vswitch.vlab.state import is_virtual
 
     lab = load(arguments.lab)
     if lab.dut.host == SIM:
@@ -80,7 +82,8 @@ def _check(arguments: argparse.Namespace) -> None:
             with tune.tuned(host, steps) as tuned:
                 findings = check(facts.read(host), needs)
         kernel = command_line(machine, findings)
-    told = _Told(lab.name, host.name, machine, needs, findings, steps, tuned)
+    virtual = arguments.lab if is_virtual(lab) else ""
+    told = _Told(lab.name, host.name, machine, needs, findings, steps, tuned, virtual)
     if arguments.json:
         print(json.dumps(_as_json(told, first, str(kernel))))
     else:
@@ -105,6 +108,8 @@ class _Told:
     steps: Sequence[Step]
     """What `--tune` does, or did."""
     tuned: Tuned | None
+    virtual: str
+    """Of a lab that `vswitch lab reboot` can reboot: how it was named; else empty."""
 
     def count(self, state: str) -> int:
         return sum(finding.state == state for finding in self.findings)
@@ -205,6 +210,11 @@ def _print_kernel(told: _Told, kernel: str) -> None:
 
     old = told.machine.kernel.command_line.arguments
     new = [argument for argument in CommandLine.parse(kernel).arguments if argument not in old]
+    if told.virtual:
+        words = ["vswitch", "lab", "reboot", told.virtual, "--append", " ".join(new)]
+        print("\nWith these arguments on its kernel command line, this boots it anew:")
+        print(f"  {shlex.join(words)}")
+        return
     print("\nThe whole kernel command line with these arguments, for the next boot:")
     print(f"  {kernel}")
     print(

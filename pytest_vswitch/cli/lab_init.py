@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -206,10 +206,10 @@ def _discover(
         beside = discovery.look(on_generator) if apart else None
         wires = None
         if probe:
-            down = [(dut, on_dut, found)]
+            looked_at: list[tuple[tuple[str, Ssh | None], Host, Found]] = [(dut, on_dut, found)]
             if generator is not None and beside is not None and not netns:
-                down.append((generator, on_generator, beside))
-            found, *others = stack.enter_context(_links_up(down))
+                looked_at.append((generator, on_generator, beside))
+            found, *others = stack.enter_context(_links_up(looked_at))
             beside = others[0] if others else beside
             wires = _probe((on_dut, found), (on_generator, beside or found), netns)
         return discovery.propose(
@@ -226,7 +226,7 @@ def _discover(
 
 @contextlib.contextmanager
 def _links_up(
-    hosts: list[tuple[tuple[str, Ssh | None], Host, Found]],
+    hosts: Sequence[tuple[tuple[str, Ssh | None], Host, Found]],
 ) -> Iterator[list[Found]]:
     """What is found on hosts while those of their ports are up that are down otherwise."""
     from dataclasses import replace

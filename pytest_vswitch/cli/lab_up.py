@@ -92,12 +92,11 @@ def _place(name_or_path: str) -> Place:
     """Where the lab's DUT is. Raises InputError for a lab whose DUT is no virtual one."""
     from pytest_vswitch.errors import InputError
     from pytest_vswitch.lab.loader import load
-    from pytest_vswitch.vlab.state import Place
+    from pytest_vswitch.vlab.state import Place, is_virtual
 
     lab = load(name_or_path)
     place = Place(lab.name)
-    config = lab.dut.ssh.config if lab.dut.ssh else None
-    if config != str(place.ssh_config):
+    if not is_virtual(lab):
         raise InputError(
             f"{lab.where('dut')}: the DUT of lab `{lab.name}` is not a virtual one; one has\n"
             f"dut.host: root@{lab.name}\ndut.ssh.config: {place.ssh_config}\n"

@@ -13,7 +13,8 @@ class Change:
     """One change to a host and, by its kind, the way back."""
 
     kind: str
-    """`made` a file or directory: remove it. `rewrote` a file: put `before` back. `bound`
+    """`made` a file or directory: remove it. `rewrote` a file: put `before` back;
+    `rewrote_in`: one as a network namespace sees it, its path `NETNS:/PATH`. `bound`
     a PCI device to a driver: bind it to the driver `before` ("": none). `functions`: gave
     a PCI device virtual functions: give it as many as `before`. `linked`: made a network
     interface: delete it. `mounted`: unmount what is there beyond `before` mounts.

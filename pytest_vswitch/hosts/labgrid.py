@@ -127,13 +127,13 @@ class Place:
             return f"labgrid place {self.name} is reserved for {owner[1]}"
         return f"labgrid place {self.name} cannot be acquired: {told}"
 
-    def acquire(self, deadline: float) -> None:
+    def acquire(self, deadline: float, *, waits: bool) -> None:
         """By a reservation, first come first served, if it must wait. Raises HostError."""
         told = self._do("acquire")
         if not told.status:
             return
         refusal = self.refusal(_words(told))
-        if time.monotonic() >= deadline:
+        if not waits:
             raise HostError(f"{refusal}; `--wait 30m` queues")
         self.tell(f"waiting: {refusal}")
         reserved = self._do("reserve", f"name={self.name}")
@@ -205,7 +205,7 @@ def acquired(
             if mine:
                 tell(f"labgrid place {name}: taken over from run {left_by}, which was killed")
             else:
-                place.acquire(deadline)
+                place.acquire(deadline, waits=wait_s > 0)
             yield place
             ended = True
         finally:

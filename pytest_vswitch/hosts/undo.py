@@ -61,6 +61,8 @@ def undo(change: Change) -> str:
             undo_files.remove(path, after)
         elif kind == "rewrote":
             undo_files.put_back(path, before, after)
+        elif kind == "rewrote_in":
+            undo_devices.put_back_in_namespace(path, before, after)
         elif kind == "bound":
             undo_devices.bind_back(path, before, after)
         elif kind == "functions":

@@ -89,6 +89,26 @@ def set_functions(bdf: str, before: str, after: str | None) -> None:
         knobs.poke(str(knob), before)
 
 
+def put_back_in_namespace(place: str, before: str, after: str | None) -> None:
+    """Write `before` into a kernel's file as a network namespace sees it, `NETNS:/PATH`.
+
+    Namespace or file gone is as good as undone. Raises ChangedByOthers, OSError.
+    """
+    netns, _, path = place.partition(":")
+    if not Path("/run/netns", netns).exists():
+        return
+    there = ["ip", "netns", "exec", netns]
+    if _run([*there, "test", "-e", path])[0]:
+        return
+    failed, now = _run([*there, "cat", "--", path])
+    if not failed and not knobs.same(path, now, before):
+        if after is not None and not knobs.is_ours(path, now, before, after):
+            raise ChangedByOthers(place, before, after, now)
+        failed, now = _run([*there, "tee", "--", path], before)
+    if failed:
+        raise OSError(errno.EIO, now.strip(), place)
+
+
 def delete_interface(name: str, after: str | None) -> None:
     """Delete a network interface, whatever it is called by now, if its index is the run's.
 
@@ -198,15 +218,20 @@ def _interfaces() -> set[str]:
 
 def _failure(argv: list[str]) -> str:
     """Carry out a command; what it said if it failed."""
+    failed, said = _run(argv)
+    return (said.strip() or f"`{argv[0]}` failed") if failed else ""
+
+
+def _run(argv: list[str], text: str = "") -> tuple[bool, str]:
+    """Carry out a command: whether it failed, and what it said."""
     try:
         ended = subprocess.run(
             argv,
-            stdin=subprocess.DEVNULL,
+            input=text.encode(),
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             timeout=_COMMAND_S,
         )
     except subprocess.TimeoutExpired:
-        return f"`{argv[0]}` did not end within {_COMMAND_S:g} s"
-    said = ended.stdout.decode(errors="backslashreplace").strip()
-    return (said or f"`{argv[0]}` failed") if ended.returncode else ""
+        return True, f"`{argv[0]}` did not end within {_COMMAND_S:g} s"
+    return ended.returncode != 0, ended.stdout.decode(errors="backslashreplace")

@@ -175,14 +175,20 @@ def _ssh(discovery: Discovery, address: str) -> Iterator[str]:
         yield from (f"    {name}: {_scalar(value)}" for name, value in discovery.ssh.items())
 
 
+_SMALL_MB = 12 * 1024
+"""With less memory than this, six pages of 1 GB are more than half of it."""
+
+
 def _hugepages(memory: Memory) -> tuple[str, str]:
     """Page size, and why."""
     for size_kb, word in ((1048576, "1G"), (2048, "2M")):
         if free_mb := memory.free_mb(size_kb):
             return word, f"{free_mb} MiB were free in pages of {word}."
+    small = sum(node.total_mb for node in memory.nodes) < _SMALL_MB
+    pages = "hugepagesz=2M hugepages=640" if small else "hugepagesz=1G hugepages=6"
     return "auto", (
         "None were free. For numbers that count, reserve them at boot: "
-        "default_hugepagesz=1G hugepagesz=1G hugepages=6"
+        f"default_{pages.partition(' ')[0]} {pages}"
     )
 
 

@@ -18,7 +18,9 @@ def full_path(counts: DirectionCounts, inner: Sequence[Hop], tx_name: str, rx_na
     """
     entered = inner[0].entered if inner else counts.sent - counts.refused
     left = inner[-1].left if inner else entered
-    arrived = counts.received + counts.duplicated + counts.corrupted + counts.foreign
+    ours = counts.received + counts.duplicated + counts.corrupted
+    # Foreign frames that the DUT did not send came from others on the wire: LLDP, neighbours.
+    arrived = ours + min(counts.foreign, max(0, left - ours))
     return (
         Hop(f"generator -> {tx_name}", counts.sent, entered, {"ring full": counts.refused}),
         *inner,

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Final
 
 from pytest_vswitch.apps import podman, testpmd
 from pytest_vswitch.errors import DutError, InputError
@@ -22,7 +23,7 @@ from pytest_vswitch.topologies import lcores, ports
 from pytest_vswitch.topologies.ports import PORTS
 from pytest_vswitch.topologies.vhost_chain import EndpointFacts, VhostChain, start_switch
 
-NAME = "container"
+NAME: Final = "container"
 
 _TESTPMD = "container testpmd"
 _MEMORY_MB = 256

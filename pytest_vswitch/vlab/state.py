@@ -16,6 +16,7 @@ from pathlib import Path
 
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.lab.schema import Lab
 
 ROOT = Path(LocalHost.cache) / "vlab"
 
@@ -133,6 +134,11 @@ class Place:
             os.close(handle)
             raise HostError(f"{self.name} has a supervisor already")
         part.rename(self._lock)  # visible only with its number in it, and locked
+
+
+def is_virtual(lab: Lab) -> bool:
+    """Whether its DUT is one of ours: such a lab says how to log in to what `lab up` boots."""
+    return lab.dut.ssh is not None and lab.dut.ssh.config == str(Place(lab.name).ssh_config)
 
 
 @contextlib.contextmanager

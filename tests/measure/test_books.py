@@ -46,6 +46,14 @@ def test_all_that_arrives_counts_at_the_last_edge() -> None:
     books.check([books.full_path(direction, INNER, "a", "b")])
 
 
+def test_foreign_frames_that_the_dut_did_not_send_are_of_others_on_the_wire() -> None:
+    path = books.full_path(counts(foreign=7), INNER, "a", "b")
+    assert path[-1] == Hop("b -> generator", 85, 85)
+    books.check([path])
+    with pytest.raises(BooksError, match="2 more left than entered"):
+        books.check([books.full_path(counts(received=87, foreign=7), INNER, "a", "b")])
+
+
 def test_a_dut_without_hops_is_a_wire() -> None:
     books.check([books.full_path(counts(received=90), (), "a", "b")])
 

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from pytest_vswitch.hosts import bootstrap, link, opening
+from pytest_vswitch.hosts.ssh.connection import connect
 from tests.machines.fixtures import MakeMachine, machines
 from tests.machines.machine import Machine
 from tests.remote.door import FILE, KERNEL_FILES, Facts
@@ -18,6 +19,11 @@ Tries = Callable[[], int]
 
 SILENCE = {"hosts.link": 2.0, "hosts.agent": 3.0}
 """Heard nothing for so long, each end gives a connection up [s]."""
+
+
+@pytest.fixture(autouse=True)
+def _nothing_of_the_users(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SSH_AUTH_SOCK", raising=False)
 
 
 @pytest.fixture
@@ -54,7 +60,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
 def tries(monkeypatch: pytest.MonkeyPatch) -> Tries:
     """How often the controller has tried to connect."""
     count = 0
-    connect = opening.connect
 
     def counting(address: str, options: object) -> object:
         nonlocal count

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
+from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts import changes
 from pytest_vswitch.hosts.host_process import HostProcess
 from pytest_vswitch.hosts.open_host import OpenHost
@@ -95,6 +97,18 @@ def at_work(host: OpenHost) -> Iterator[HostProcess]:
         host.spawn(["cat"], name="cat") as program,
     ):
         yield program
+
+
+@contextlib.contextmanager
+def failing(words: str) -> Iterator[list[str]]:
+    """The block ends with a HostError that says so (a regular expression); yields what it says."""
+    said: list[str] = []
+    try:
+        yield said
+    except HostError as error:
+        said.append(str(error))
+        assert re.search(words, said[0]), said[0]
+    assert said, f"nothing failed with: {words}"
 
 
 def wait_until_as_found(machine: Machine, before: Facts) -> None:

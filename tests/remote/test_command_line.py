@@ -10,14 +10,27 @@ from pathlib import Path
 
 import pytest
 
+from pytest_vswitch.cli import main
 from tests.hosts.ssh.sshd import keygen
 from tests.machines.disk import PROJECT
 from tests.machines.machine import Machine
-from tests.remote.door import FILE, Facts, wait_until_as_found
-from tests.remote.test_controller import PATIENT_S, another_controller, kill
+from tests.remote.door import FILE, PATIENT_S, Facts, wait_until_as_found
+from tests.remote.test_controller import another_controller, kill
 
-VSWITCH = ("-c", "import sys; from pytest_vswitch.cli import main; sys.exit(main())")
-PYTEST = ("-m", "pytest", "-p", "no:cacheprovider", str(PROJECT / "suites/pvp"), "--quick")
+SUITE = ("-p", "no:cacheprovider", str(PROJECT / "suites/pvp"), "--quick")
+Vswitch = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture
+def vswitch(capsys: pytest.CaptureFixture[str]) -> Vswitch:
+    """Exit status and all output of a `vswitch` command."""
+
+    def run(*argv: str) -> tuple[int, str]:
+        status = main(argv)
+        said = capsys.readouterr()
+        return status, said.out + said.err
+
+    return run
 
 
 def lab(dut: Machine, directory: Path, **ssh: object) -> str:
@@ -36,10 +49,10 @@ def lab(dut: Machine, directory: Path, **ssh: object) -> str:
     return str(path)
 
 
-def said(*argv: str, directory: Path) -> tuple[int, str]:
-    """Exit status and all output of a command."""
+def certify(path: str, directory: Path) -> tuple[int, str]:
+    """Exit status and all output of pytest."""
     done = subprocess.run(
-        [sys.executable, *argv],
+        [sys.executable, "-m", "pytest", *SUITE, "--dut", path],
         cwd=directory,
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
@@ -94,37 +107,39 @@ FAULTS: list[tuple[Spoil, str]] = [
 
 
 @pytest.mark.parametrize(("spoil", "words"), FAULTS, ids=[spoil.__name__ for spoil, _ in FAULTS])
-def test_a_host_that_cannot_be_had(dut: Machine, tmp_path: Path, spoil: Spoil, words: str) -> None:
+def test_a_host_that_cannot_be_had(
+    dut: Machine, tmp_path: Path, vswitch: Vswitch, spoil: Spoil, words: str
+) -> None:
     path = spoil(dut, tmp_path)
-    for argv, prefix in (
-        ([*PYTEST, "--dut", path], "ERROR: "),
-        ([*VSWITCH, "doctor", path, "--clean", "--json"], "vswitch: error: "),
-        ([*VSWITCH, "lab", "status", path], "vswitch: error: "),
+    for (status, text), prefix in (
+        (certify(path, tmp_path), "ERROR: "),
+        (vswitch("doctor", path, "--clean", "--json"), "vswitch: error: "),
+        (vswitch("lab", "status", path), "vswitch: error: "),
     ):
-        status, text = said(*argv, directory=tmp_path)
+        assert status == 4
         assert words in text
         assert text.count(prefix) == 1
         assert "Traceback" not in text
         assert "INTERNALERROR" not in text
-        assert status == (4 if argv[0] == "-m" or spoil is unset_variable else 1)
     assert not list(tmp_path.glob("reports/*"))
 
 
 def test_doctor_puts_in_order_what_a_power_cut_left(
-    dut: Machine, before: Facts, tmp_path: Path
+    dut: Machine, before: Facts, tmp_path: Path, vswitch: Vswitch
 ) -> None:
     path = lab(dut, tmp_path)
     with another_controller(dut, PATIENT_S) as process:
-        status, text = said(*VSWITCH, "lab", "status", path, directory=tmp_path)
-        assert (status, "in use by run theirs of " in text) == (0, True)
+        status, text = vswitch("lab", "status", path)
+        assert status == 0
+        assert "in use by run theirs of " in text
         kill(process)
         dut.power_off()
         dut.boot()
-    status, text = said(*VSWITCH, "doctor", path, directory=tmp_path)
+    status, text = vswitch("doctor", path)
     assert status == 0
     assert f"  change {FILE} (rewrote" in text
     assert f"`vswitch doctor {path} --clean` removes it" in text
-    status, text = said(*VSWITCH, "doctor", path, "--clean", "--json", directory=tmp_path)
+    status, text = vswitch("doctor", path, "--clean", "--json")
     assert status == 0
     answer = json.loads(text)
     assert answer["cleaned"]

@@ -11,7 +11,7 @@ import pytest
 from pytest_vswitch.hosts.open_host import OpenHost
 from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic.generator import DirectionCounts, Offer
-from pytest_vswitch.traffic.memif.generator import MemifGenerator
+from pytest_vswitch.traffic.memif.generator import on_sockets
 from tests.machines.machine import Machine
 from tests.remote.door import opened
 from tests.traffic import memif_server
@@ -49,7 +49,7 @@ def trials(host: OpenHost, dut: Machine, offer: Offer) -> list[tuple[float, list
     with host.spawn(["python3", "-c", FORWARDER, place], name="forwarder") as forwarder:
         forwarder.read_until(re.compile("ready\n"), timeout_s=60, what="start")
         ports = [MemifPort(f"memif{port}", f"{place}/memif{port}", 10e9) for port in range(2)]
-        with MemifGenerator(host, ports, bytes, lambda port: 1 - port) as generator:
+        with on_sockets(host, ports, bytes, lambda port: 1 - port) as generator:
             for round_trip_s in (0.0, ROUND_TRIP_S):
                 dut.cable.delay(round_trip_s)
                 counts = run_trial(generator, offer)

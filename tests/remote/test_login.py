@@ -7,6 +7,7 @@ import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,10 @@ def refused(dut: Machine, before: Facts, *words: str) -> Iterator[None]:
 
 def test_a_wrong_key(dut: Machine, before: Facts, tmp_path: Path) -> None:
     wrong = keygen(tmp_path / "wrong")
-    with refused(dut, before, "every key was refused", str(wrong)), opened(dut, identity=str(wrong)):
+    with (
+        refused(dut, before, "every key was refused", str(wrong)),
+        opened(dut, identity=str(wrong)),
+    ):
         pass
 
 
@@ -47,10 +51,13 @@ def test_a_key_that_needs_a_passphrase(
     locked = str(tmp_path / "locked")
     shutil.copy(dut.client_key, locked)
     subprocess.run(["ssh-keygen", "-q", "-p", "-N", "open sesame", "-f", locked], check=True)
-    with refused(dut, before, locked, "needs a passphrase", "ssh-add"), opened(dut, identity=locked):
+    with (
+        refused(dut, before, locked, "needs a passphrase", "ssh-add"),
+        opened(dut, identity=locked),
+    ):
         pass
     monkeypatch.setenv("WORD", "open barley")
-    how = {"identity": locked, "passphrase": "${WORD}"}
+    how: dict[str, Any] = {"identity": locked, "passphrase": "${WORD}"}
     with refused(dut, before, locked, "the passphrase is wrong"), opened(dut, **how):
         pass
     monkeypatch.delenv("WORD")
@@ -139,7 +146,7 @@ def test_a_user_who_cannot_become_root(
     dut: Machine,
     monkeypatch: pytest.MonkeyPatch,
     sudo: str,
-    given: dict[str, str],
+    given: dict[str, Any],
     words: list[str],
 ) -> None:
     user = faults.ordinary_user(dut, "alice", sudo)  # type: ignore[arg-type]
@@ -168,7 +175,7 @@ def test_an_ordinary_user_may_look(dut: Machine) -> None:
 
 def test_no_python(dut: Machine, before: Facts) -> None:
     dut.run(["mv", "/usr/bin/python3", "/usr/bin/python3-elsewhere"])
-    with pytest.raises(HostError, match="no python3 that answers .*: not found"), opened(dut):
+    with pytest.raises(HostError, match=r"no python3 that answers .*: not found"), opened(dut):
         pass
     dut.run(["mv", "/usr/bin/python3-elsewhere", "/usr/bin/python3"])
     wait_until_as_found(dut, before)
@@ -187,7 +194,10 @@ def test_a_python_that_is_none(dut: Machine) -> None:
     (dut.root / "usr/local/bin/python3").write_text("#!/bin/sh\necho broken >&2; exit 7\n")
     (dut.root / "usr/local/bin/python3").chmod(0o755)
     before = dut.snapshot()
-    with refused(dut, before, "there is no python3 that answers (exit status 7): broken"), opened(dut):
+    with (
+        refused(dut, before, "there is no python3 that answers (exit status 7): broken"),
+        opened(dut),
+    ):
         pass
 
 

@@ -67,10 +67,9 @@ def test_a_certificate(start: Start, machine: Machine) -> None:
     assert {"container dpdk", "podman", "container runtime"} <= case["facts"]["versions"].keys()
     assert [node["name"] for node in case["nodes"]][-1] == "container testpmd"
     for trial in session.trials:
-        for direction in trial["directions"]:
-            names = [hop["name"] for hop in direction["hops"]]
-            assert any(name.startswith("container testpmd: virtio") for name in names)
-            for hop in direction["hops"]:
+        for path in trial["paths"]:
+            assert any(hop["name"].startswith("container testpmd: virtio") for hop in path)
+            for hop in path:
                 assert hop["entered"] == hop["left"] + sum(hop["drops"].values()), hop
     assert traces(machine, session.run) == []
 
@@ -93,101 +92,6 @@ def test_three_in_a_row_leave_the_machine_as_it_was(machine: Machine, tmp_path: 
                 assert list(Path("/sys/fs/cgroup").rglob(f"*{name}*")) == []
                 assert name not in Path("/proc/mounts").read_text()
         assert traces(machine, name) == []
-
-
-# --- what ends a trial --------------------------------------------------------------------
-
-
-def kill(program: str) -> Callable[[str], None]:
-    return lambda run: os.kill(process(run, program), signal.SIGKILL)
-
-
-@dataclass(frozen=True)
-class Fault:
-    """What is done to a running container, and what has to be said about it."""
-
-    name: str
-    do: Callable[[str], None]
-    """Of the run's id."""
-    says: str
-
-
-def kill_inside(run: str) -> None:
-    """The testpmd in the container: the one whose parent is conmon."""
-    conmon = process(run, "/conmon ")
-    (pid,) = Path(f"/proc/{conmon}/task/{conmon}/children").read_text().split()
-    os.kill(int(pid), signal.SIGKILL)
-
-
-FAULTS = [
-    Fault(
-        "its testpmd killed",
-        kill_inside,
-        r"container testpmd is gone \(exit status 137\); its last output:\n.*testpmd>",
-    ),
-    Fault(
-        "podman killed",
-        lambda run: os.kill(podman(run), signal.SIGKILL),
-        r"container testpmd is gone \(exit status -9\); its last output:\n.*testpmd>",
-    ),
-    Fault(
-        "host testpmd killed",
-        kill("dpdk-testpmd -v --lcores 0@(0,1),1@(0,1) -n 1 --file-prefix vswitch-"),
-        r"host testpmd is gone \(exit status -9\); its last output:\n.*testpmd>",
-    ),
-]
-
-
-def podman(run: str) -> int:
-    (pid,) = [pid for pid, argv in processes(run).items() if argv.startswith("podman ")]
-    return pid
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    """One run for all faults: what one leaves must not disturb the next."""
-    machine = Machine()
-    with open_run(tmp_path_factory.mktemp("faults"), "auto") as run:
-        yield run
-    assert traces(machine, run.directory.path.name) == []
-
-
-@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
-def test_a_fault_in_a_trial(run: Run, fault: Fault) -> None:
-    """Steps: kill a program in the middle of a long trial.
-
-    Verify: within 30 s an error that names it, with its last output; nothing is left.
-    """
-    trials: list[Trial] = []
-    running = threading.Event()
-
-    def progress(now: Progress) -> None:
-        if now.elapsed_s > 0.5:
-            running.set()
-
-    wired = run.wired("container")
-    runner = TrialRunner(
-        wired.topology,
-        wired.generator,
-        64,
-        record=trials.append,
-        progress=progress,
-        margin_s=ERROR_S,
-    )
-    with ThreadPoolExecutor(1) as pool:
-        trial = pool.submit(runner.run, 2000, 2 * ERROR_S)
-        assert running.wait(ERROR_S)
-        fault.do(run.directory.path.name)
-        error = trial.exception(timeout=ERROR_S)
-    assert isinstance(error, VswitchError), error
-    with pytest.raises(DutError, match=f"(?s){fault.says}"):
-        raise error
-    assert trials == []
-
-    run.unwire()
-    left = {path.name for path in Path(run.host.scratch).iterdir()}
-    assert left <= {"owner.json", "undo.jsonl"}
-    assert processes(run.directory.path.name) == {}
 
 
 # --- killed runs --------------------------------------------------------------------------
@@ -242,3 +146,98 @@ def test_interrupted(start: Start, machine: Machine) -> None:
     assert session.end() == 2, session.output
     assert traces(machine, session.run) == []
     assert leftovers.find() == []
+
+
+# --- what ends a trial --------------------------------------------------------------------
+
+
+def kill(program: str) -> Callable[[str], None]:
+    return lambda run: os.kill(process(run, program), signal.SIGKILL)
+
+
+@dataclass(frozen=True)
+class Fault:
+    """What is done to a running container, and what has to be said about it."""
+
+    name: str
+    do: Callable[[str], None]
+    """Of the run's id."""
+    says: str
+
+
+def kill_inside(run: str) -> None:
+    """The testpmd in the container: the one whose parent is conmon."""
+    conmon = process(run, "/conmon ")
+    (pid,) = Path(f"/proc/{conmon}/task/{conmon}/children").read_text().split()
+    os.kill(int(pid), signal.SIGKILL)
+
+
+FAULTS = [
+    Fault(
+        "its testpmd killed",
+        kill_inside,
+        r"container testpmd is gone \(exit status 137\); its last output:\n.*testpmd>",
+    ),
+    Fault(
+        "podman killed",
+        lambda run: os.kill(podman(run), signal.SIGKILL),
+        r"container testpmd is gone \(exit status -9\); its last output:\n.*testpmd>",
+    ),
+    Fault(
+        "host testpmd killed",
+        kill("net_vhost0,"),
+        r"host testpmd is gone \(exit status -9\); its last output:\n.*testpmd>",
+    ),
+]
+
+
+def podman(run: str) -> int:
+    (pid,) = [pid for pid, argv in processes(run).items() if argv.startswith("podman ")]
+    return pid
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
+    """One run for all faults: what one leaves must not disturb the next. It holds the machine."""
+    machine = Machine()
+    with open_run(tmp_path_factory.mktemp("faults"), "auto") as run:
+        yield run
+    assert traces(machine, run.directory.path.name) == []
+
+
+@pytest.mark.parametrize("fault", FAULTS, ids=lambda fault: fault.name)
+def test_a_fault_in_a_trial(run: Run, fault: Fault) -> None:
+    """Steps: kill a program in the middle of a long trial.
+
+    Verify: within 30 s an error that names it, with its last output; nothing is left.
+    """
+    trials: list[Trial] = []
+    running = threading.Event()
+
+    def progress(now: Progress) -> None:
+        if now.elapsed_s > 0.5:
+            running.set()
+
+    wired = run.wired("container")
+    runner = TrialRunner(
+        wired.topology,
+        wired.generator,
+        64,
+        record=trials.append,
+        progress=progress,
+        margin_s=ERROR_S,
+    )
+    with ThreadPoolExecutor(1) as pool:
+        trial = pool.submit(runner.run, 2000, 2 * ERROR_S)
+        assert running.wait(ERROR_S)
+        fault.do(run.directory.path.name)
+        error = trial.exception(timeout=ERROR_S)
+    assert isinstance(error, VswitchError), error
+    with pytest.raises(DutError, match=f"(?s){fault.says}"):
+        raise error
+    assert trials == []
+
+    run.unwire()
+    left = {path.name for path in Path(run.host.scratch).iterdir()}
+    assert left <= {"owner.json", "undo.jsonl"}
+    assert processes(run.directory.path.name) == {}

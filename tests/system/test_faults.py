@@ -94,7 +94,7 @@ FAULTS = [
     ),
     Fault(
         "generator killed",
-        kill("memif.worker"),
+        kill("traffic.worker"),
         r"the memif generator on local died \(exit status -9\); its last output:\n.*counts",
     ),
 ]

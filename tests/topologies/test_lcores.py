@@ -111,7 +111,7 @@ def test_cpus_are_taken_as_they_are_numbered() -> None:
 
 def test_the_lab_names_lcores_main_first() -> None:
     found = plan(range(16), lcores=[9, 4, 5, 6, 7], vcpus=3, generator_cpu=15)
-    assert found == LcorePlan("0@9,1@4,2@5,3@6,4@7", 4, 3, (9, 0, 1), 15, ())
+    assert found == LcorePlan("0@9,1@4,2@5,3@6,4@7", 4, 3, (9, 1, 2), 15, ())
 
 
 def test_fewer_lcores_than_the_guides_are_remarked_on() -> None:

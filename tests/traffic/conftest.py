@@ -19,13 +19,14 @@ from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic.generator import DirectionCounts, Generator, Offer
-from pytest_vswitch.traffic.memif.generator import MemifGenerator
+from pytest_vswitch.traffic.memif.generator import on_sockets
+from pytest_vswitch.traffic.worker_generator import WorkerGenerator
 
 DEADLINE_S = 60.0
 _serial = itertools.count()
 
 Loop = Callable[[str], AbstractContextManager[HostProcess]]
-Connect = Callable[..., MemifGenerator]
+Connect = Callable[..., WorkerGenerator]
 
 
 @pytest.fixture
@@ -70,9 +71,9 @@ def testpmd(host: LocalHost, sockets: Sequence[Path]) -> Loop:
 def connect(host: LocalHost, sockets: Sequence[Path]) -> Connect:
     """Makes a generator for the two ports, which is not connected yet."""
 
-    def make(transform: Callable[[bytes], bytes] = bytes) -> MemifGenerator:
+    def make(transform: Callable[[bytes], bytes] = bytes) -> WorkerGenerator:
         ports = [MemifPort(path.name, str(path), 10e9) for path in sockets]
-        return MemifGenerator(host, ports, transform, lambda port: 1 - port)
+        return on_sockets(host, ports, transform, lambda port: 1 - port)
 
     return make
 

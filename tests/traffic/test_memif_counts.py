@@ -13,7 +13,7 @@ import pytest
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.traffic.generator import DirectionCounts, Offer
-from pytest_vswitch.traffic.memif.generator import MemifGenerator
+from pytest_vswitch.traffic.worker_generator import WorkerGenerator
 from tests.traffic.conftest import Connect, run_trial
 from tests.traffic.memif_server import Fault, Server
 
@@ -23,8 +23,8 @@ FRAMES = 500  # per direction
 
 @contextlib.contextmanager
 def against(
-    fault: Fault, sockets: Sequence[Path], generator: MemifGenerator
-) -> Iterator[MemifGenerator]:
+    fault: Fault, sockets: Sequence[Path], generator: WorkerGenerator
+) -> Iterator[WorkerGenerator]:
     with Server(sockets, fault), generator:
         yield generator
 
@@ -36,7 +36,7 @@ def wrong(counts: DirectionCounts) -> dict[str, int]:
 
 
 def outcome(
-    fault: Fault, sockets: Sequence[Path], generator: MemifGenerator, offer: Offer = OFFER
+    fault: Fault, sockets: Sequence[Path], generator: WorkerGenerator, offer: Offer = OFFER
 ) -> list[dict[str, int]]:
     """What is wrong in each direction of one trial."""
     with against(fault, sockets, generator):

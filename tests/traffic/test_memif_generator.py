@@ -16,7 +16,7 @@ import pytest
 
 from pytest_vswitch.errors import DutError, HostError, InputError
 from pytest_vswitch.traffic.generator import Generator, Offer
-from pytest_vswitch.traffic.memif.generator import MemifGenerator
+from pytest_vswitch.traffic.worker_generator import WorkerGenerator
 from tests.traffic.conftest import Connect, Loop, run_trial
 
 SLOW = Offer(rate_pps=2000.0, duration_s=0.5, frame_bytes=64)
@@ -27,12 +27,12 @@ def swap(frame: bytes) -> bytes:
 
 
 @pytest.fixture
-def attached(testpmd: Loop, connect: Connect) -> Iterator[MemifGenerator]:
+def attached(testpmd: Loop, connect: Connect) -> Iterator[WorkerGenerator]:
     with testpmd("macswap"), connect(swap) as generator:
         yield generator
 
 
-def test_trials_and_exchanges(attached: MemifGenerator) -> None:
+def test_trials_and_exchanges(attached: WorkerGenerator) -> None:
     """One connection serves exchanges and trials of all frame sizes, in any order."""
     generator: Generator = attached
     assert not generator.simulated
@@ -61,13 +61,13 @@ def test_trials_and_exchanges(attached: MemifGenerator) -> None:
     assert both == {0: [swap(frame)], 1: [swap(frame)] * 3}
 
 
-def test_odd_counts_are_split_exactly(attached: MemifGenerator) -> None:
+def test_odd_counts_are_split_exactly(attached: WorkerGenerator) -> None:
     counts = run_trial(attached, Offer(rate_pps=2001.0, duration_s=0.333, frame_bytes=64))
     assert sum(c.intended for c in counts) == round(2001 * 0.333)
     assert abs(counts[0].intended - counts[1].intended) <= 1
 
 
-def test_fast_trial_reconciles(attached: MemifGenerator) -> None:
+def test_fast_trial_reconciles(attached: WorkerGenerator) -> None:
     """More than this machine can do: whatever happens, every frame is accounted for."""
     for direction in run_trial(attached, Offer(rate_pps=100e6, duration_s=0.5, frame_bytes=64)):
         assert direction.intended == 25_000_000
@@ -78,7 +78,7 @@ def test_fast_trial_reconciles(attached: MemifGenerator) -> None:
         assert direction.foreign == 0
 
 
-def test_abort_leaves_no_trace(attached: MemifGenerator) -> None:
+def test_abort_leaves_no_trace(attached: WorkerGenerator) -> None:
     attached.start(Offer(rate_pps=50_000.0, duration_s=600.0, frame_bytes=64))
     assert attached.poll(0.2) is None
     attached.abort()
@@ -88,12 +88,12 @@ def test_abort_leaves_no_trace(attached: MemifGenerator) -> None:
         assert direction.foreign == 0
 
 
-def test_a_new_trial_ends_the_old(attached: MemifGenerator) -> None:
+def test_a_new_trial_ends_the_old(attached: WorkerGenerator) -> None:
     attached.start(Offer(rate_pps=1000.0, duration_s=600.0, frame_bytes=64))
     assert [c.received for c in run_trial(attached, SLOW)] == [500, 500]
 
 
-def test_abort_after_the_end(attached: MemifGenerator) -> None:
+def test_abort_after_the_end(attached: WorkerGenerator) -> None:
     attached.start(Offer(rate_pps=1000.0, duration_s=0.01, frame_bytes=64))
     time.sleep(0.3)  # the trial is over by now, most likely; both orders must do
     attached.abort()
@@ -124,14 +124,14 @@ def test_dut_dies(testpmd: Loop, connect: Connect) -> None:
             generator.poll(60.0)
 
 
-def test_many_long_frames_are_exchanged(attached: MemifGenerator) -> None:
+def test_many_long_frames_are_exchanged(attached: WorkerGenerator) -> None:
     """As many and as long as a functional check of the longest frames sends."""
     sent = [bytes([number]) * 1514 for number in range(256)]
     back = attached.exchange({0: sent, 1: sent}, wait_s=30.0)
     assert back == {0: [swap(frame) for frame in sent], 1: [swap(frame) for frame in sent]}
 
 
-def test_worker_dies(attached: MemifGenerator) -> None:
+def test_worker_dies(attached: WorkerGenerator) -> None:
     attached.start(Offer(rate_pps=1000.0, duration_s=600.0, frame_bytes=64))
     assert attached.poll(0.1) is None
     process = attached._process
@@ -143,7 +143,7 @@ def test_worker_dies(attached: MemifGenerator) -> None:
         run_trial(attached, SLOW)
 
 
-def test_unusable_transforms_and_sizes(attached: MemifGenerator) -> None:
+def test_unusable_transforms_and_sizes(attached: WorkerGenerator) -> None:
     for size in (63, 9725):
         with pytest.raises(InputError, match=f"frame size {size}: from 64 to 9724"):
             attached.start(Offer(1000.0, 0.1, size))
@@ -159,7 +159,7 @@ def test_not_entered(connect: Connect) -> None:
 
 def worker(*arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
-        [sys.executable, "-m", "pytest_vswitch.traffic.memif.worker", *arguments],
+        [sys.executable, "-m", "pytest_vswitch.traffic.worker", "memif", *arguments],
         cwd=Path(__file__).parents[2],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
@@ -231,7 +231,7 @@ def test_worker_on_no_cpu() -> None:
 def test_worker_imports_little() -> None:
     """It may run beside a DUT: nothing but numpy, above all not scapy or pytest."""
     code = (
-        "import sys, pytest_vswitch.traffic.memif.worker;"
+        "import sys, pytest_vswitch.traffic.worker;"
         "print(sorted({'scapy', 'pytest', '_pytest', 'pydantic', 'pandas'} & set(sys.modules)))"
     )
     done = subprocess.run(

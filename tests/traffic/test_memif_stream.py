@@ -10,10 +10,11 @@ import pytest
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.traffic import frames
-from pytest_vswitch.traffic.memif import stream as stream_module
-from pytest_vswitch.traffic.memif.latency import Histogram
-from pytest_vswitch.traffic.memif.ring import Port, Ring
-from pytest_vswitch.traffic.memif.stream import Stream
+from pytest_vswitch.traffic import stream as stream_module
+from pytest_vswitch.traffic.latency import Histogram
+from pytest_vswitch.traffic.memif.port import MemifPort
+from pytest_vswitch.traffic.ring import Ring
+from pytest_vswitch.traffic.stream import Stream
 
 SIZE = 64
 
@@ -22,7 +23,7 @@ class Wire:
     """A port that is its own peer, and a server that carries frames when it is told to."""
 
     def __init__(self, frame_bytes: int = 64, **options: bool) -> None:
-        self.port = Port("unconnected", interface_id=0, secret="", ring_size=SIZE)
+        self.port = MemifPort("unconnected", interface_id=0, secret="", ring_size=SIZE)
         self.port.tx.reset(0)
         self.port.rx.reset(SIZE)
         frame = frames.template(0, 0, frame_bytes)

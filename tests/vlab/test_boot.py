@@ -1,27 +1,15 @@
-"""A virtual DUT, booted for real: once for all tests of this file, which run in this order."""
+"""A virtual DUT, booted for real: its ports, its disk, its doors."""
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pytest_vswitch import cli
-from pytest_vswitch.hosts.host import Host
-from pytest_vswitch.hosts.local import LocalHost
-from pytest_vswitch.hosts.transcript import Transcript
-from pytest_vswitch.lab import loader
 from pytest_vswitch.vlab import keys, ports
-from pytest_vswitch.vlab.state import Place
-
-NAME = f"test{os.getpid()}"
+from tests.vlab.virtual import NAME, Virtual, wait_for
 
 RECEIVE = """
 import socket
@@ -37,60 +25,6 @@ s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
 s.bind(("{interface}", 0))
 s.send(b"\\xff" * 6 + bytes(6) + b"\\x88\\xb5" + b"{text}".ljust(50, b"."))
 """
-
-
-@dataclass(frozen=True)
-class Virtual:
-    """The booted DUT."""
-
-    host: Host
-    place: Place
-    lab: str
-    """Path of its lab file."""
-    before: dict[str, object]
-    """What was on this machine before it."""
-
-    def ask(self, *argv: str, stdin: str = "") -> str:
-        """Run a command on it, by the ssh that a user has; its output."""
-        command = [*keys.ssh(self.place, "BatchMode=yes"), *argv]
-        return self.host.run(command, stdin=stdin, timeout_s=120).output
-
-    def vswitch(self, action: str, *options: str) -> None:
-        assert cli.main(["lab", action, self.lab, *options]) == 0
-
-
-def seen(name: str) -> dict[str, object]:
-    """What a virtual DUT of this name may leave: processes, namespaces, interfaces, files."""
-    processes = []
-    for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            words = (entry / "cmdline").read_bytes().decode(errors="replace")
-        except OSError:
-            continue
-        if name in words.split("\0") or f"/{name}/" in words:
-            processes.append(words)
-    return {
-        "processes": processes,
-        "namespaces": sorted(path.name for path in Path("/run/netns").glob(f"*{name}*")),
-        "interfaces": sorted({*ports.NAMES} & {*os.listdir("/sys/class/net")}),
-        "files": sorted(map(str, Place(name).root.glob(f"**/*{name}*"))),
-        "scratch": sorted(path.name for path in Path("/tmp").glob("vlab-*")),
-    }
-
-
-@pytest.fixture(scope="module")
-def vlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Virtual]:
-    directory = tmp_path_factory.mktemp("vlab")
-    text = (loader.packaged() / "vlab.yaml").read_text()
-    text = text.replace("root@vlab", f"root@{NAME}").replace("labs/vlab/", f"labs/{NAME}/")
-    file = directory / f"{NAME}.yaml"
-    file.write_text(text.replace("netns: vlab-vlab", f"netns: vlab-{NAME}"))
-    virtual = Virtual(LocalHost("test", Transcript(directory)), Place(NAME), str(file), seen(NAME))
-    virtual.vswitch("up")
-    try:
-        yield virtual
-    finally:
-        cli.main(["lab", "down", str(file)])
 
 
 def test_its_ports_are_real_ones(vlab: Virtual) -> None:
@@ -118,6 +52,7 @@ def test_a_virtual_function_can_be_given_to_vfio(vlab: Virtual) -> None:
     assert not vlab.ask(
         "cat", "/sys/module/vfio_iommu_type1/parameters/allow_unsafe_interrupts"
     ).startswith("Y")
+    vlab.ask("tee", f"{device}/sriov_numvfs", stdin="0\n")
 
 
 def test_hugepages_can_be_had(vlab: Virtual) -> None:
@@ -184,46 +119,3 @@ def test_up_again_changes_nothing(vlab: Virtual, capsys: pytest.CaptureFixture[s
     assert out == f"ssh -F {vlab.place.ssh_config} {NAME}\n"
     assert "it is up" in err
     assert vlab.ask("cat", "/proc/sys/kernel/random/boot_id") == before
-
-
-def test_a_reboot_takes_the_new_kernel_command_line(vlab: Virtual) -> None:
-    """Steps: reboot with another word. Verify: the kernel runs with it, and acts on it."""
-    before = vlab.ask("cat", "/proc/sys/kernel/random/boot_id")
-    vlab.vswitch("reboot", "--append", "isolcpus=2,3 hugepages=16")
-    assert vlab.ask("cat", "/proc/sys/kernel/random/boot_id") != before
-    assert vlab.ask("cat", "/proc/cmdline").endswith(" isolcpus=2,3 hugepages=16\n")
-    assert vlab.ask("cat", "/sys/devices/system/cpu/isolated") == "2-3\n"
-
-
-def test_a_power_cut_keeps_what_was_synced(vlab: Virtual) -> None:
-    """Steps: write two files, sync one, kill QEMU, boot. Verify: the synced one is there."""
-    vlab.ask("tee", "/root/synced", stdin="kept")
-    vlab.ask("sync", "/root/synced")
-    vlab.ask("tee", "/root/written", stdin="lost")
-    os.kill(int(vlab.place.qemu_pid.read_text()), signal.SIGKILL)
-    wait_for(lambda: vlab.place.supervisor() is None, "end of the supervisor")
-    vlab.vswitch("up")
-    assert vlab.ask("cat", "/root/synced") == "kept"
-    assert "written" not in vlab.ask("ls", "/root").split()
-    assert "isolcpus=2,3" in vlab.ask("cat", "/proc/cmdline")
-
-
-def test_a_killed_supervisor_takes_the_machine_with_it(vlab: Virtual) -> None:
-    qemu, supervisor = int(vlab.place.qemu_pid.read_text()), vlab.place.supervisor()
-    assert supervisor is not None
-    os.kill(supervisor, signal.SIGKILL)
-    wait_for(lambda: not Path(f"/proc/{qemu}").exists(), "end of QEMU")
-
-
-def test_down_leaves_nothing(vlab: Virtual) -> None:
-    """Verify: no process, namespace, interface or file more than before `lab up`."""
-    assert seen(NAME) != vlab.before
-    vlab.vswitch("down")
-    assert seen(NAME) == vlab.before
-
-
-def wait_for(fact: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 60
-    while not fact():
-        assert time.monotonic() < deadline, f"no {what} within 60 s"
-        time.sleep(0.05)  # polls

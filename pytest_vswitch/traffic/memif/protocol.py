@@ -19,8 +19,6 @@ from dataclasses import dataclass
 
 from pytest_vswitch.errors import DutError
 
-COOKIE = 0x3E31F20
-"""First word of every ring."""
 VERSION = 0x0200
 """memif 2.0, the only one in use."""
 MESSAGE_BYTES = 128

@@ -1,10 +1,11 @@
-"""The generator's process: `python -m pytest_vswitch.traffic.memif.worker [--cpu N]`.
+"""The generator's process: `python -m pytest_vswitch.traffic.worker memif|af_packet [--cpu N]`.
 
 Reads one JSON object per line from its standard input and answers likewise:
 
-    {"do": "connect", "ports": [{"socket", "id", "secret"}], "ring": 1024}
+    {"do": "connect", "ports": [...], "ring": 1024}
+        each port {"socket", "id", "secret"} for memif, {"interface"} for af_packet
         -> {"event": "connected", "peers": [...], "numpy": "..."}
-    {"do": "exchange", "frames": {"0": [hex, ...]}, "wait_s": s}
+    {"do": "exchange", "frames": {"0": [hex, ...]}, "expected": {"1": [CRC-32, ...]}, "wait_s": s}
         -> {"event": "exchanged", "frames": {"0": [hex, ...], ...}}
     {"do": "start", "directions": [...], "rate_pps": r, "duration_s": s}
         -> {"event": "counts", "directions": [...]}
@@ -34,9 +35,11 @@ from typing import Any
 import numpy as np
 
 from pytest_vswitch.errors import DutError, HostError, VswitchError
+from pytest_vswitch.traffic.af_packet.port import PacketPort
+from pytest_vswitch.traffic.engine import Aborted, Direction, Engine
 from pytest_vswitch.traffic.generator import DirectionCounts
-from pytest_vswitch.traffic.memif.engine import Aborted, Direction, Engine
-from pytest_vswitch.traffic.memif.ring import Port
+from pytest_vswitch.traffic.memif.port import MemifPort
+from pytest_vswitch.traffic.port import Port
 
 _CONNECT_S = 10.0
 
@@ -48,7 +51,8 @@ class _Quit(Exception):
 class Worker:
     """Carries out commands, one after the other, until its input ends."""
 
-    def __init__(self, *, spin: bool) -> None:
+    def __init__(self, kind: str, *, spin: bool) -> None:
+        self._kind = kind
         self._spin = spin
         self._input = b""
         self._poll = select.poll()
@@ -78,9 +82,9 @@ class Worker:
         except VswitchError as error:
             reply = _failed(type(error).__name__, str(error))
         except (OSError, MemoryError) as error:
-            reply = _failed("HostError", f"memif generator: {error or 'out of memory'}")
+            reply = _failed("HostError", f"{self._name}: {error or 'out of memory'}")
         except (ValueError, KeyError, TypeError) as error:
-            reply = _failed("HostError", f"memif generator: cannot understand {line!r}: {error!r}")
+            reply = _failed("HostError", f"{self._name}: cannot understand {line!r}: {error!r}")
         print(json.dumps(reply), flush=True)
 
     def _carry_out(self, command: Mapping[str, Any]) -> dict[str, object]:
@@ -98,7 +102,8 @@ class Worker:
                     int(port): [bytes.fromhex(frame) for frame in queue]
                     for port, queue in command["frames"].items()
                 }
-                back = self._connected().exchange(frames, command["wait_s"])
+                expected = {int(port): crcs for port, crcs in command["expected"].items()}
+                back = self._connected().exchange(frames, command["wait_s"], expected)
                 return {
                     "event": "exchanged",
                     "frames": {
@@ -128,25 +133,34 @@ class Worker:
 
     def _connect(self, command: Mapping[str, Any]) -> dict[str, object]:
         for wanted in command["ports"]:
-            port = Port(
-                wanted["socket"],
-                interface_id=wanted["id"],
-                secret=wanted["secret"],
-                ring_size=command["ring"],
-            )
+            port = self._port(wanted, command["ring"])
             self._ports.append(port)
             port.connect(_CONNECT_S)
-            self._poll.register(port.control.fileno(), select.POLLIN)
+            self._poll.register(port.fileno(), port.events)
         self._engine = Engine(self._ports, spin=self._spin, watch=self._watch)
         return {
             "event": "connected",
-            "peers": [port.control.peer for port in self._ports],
+            "peers": [port.peer for port in self._ports],
             "numpy": np.__version__,
         }
 
+    def _port(self, wanted: Mapping[str, Any], ring_size: int) -> Port:
+        if self._kind == "af_packet":
+            return PacketPort(wanted["interface"], ring_size=ring_size)
+        return MemifPort(
+            wanted["socket"],
+            interface_id=wanted["id"],
+            secret=wanted["secret"],
+            ring_size=ring_size,
+        )
+
+    @property
+    def _name(self) -> str:
+        return f"{self._kind} generator"
+
     def _connected(self) -> Engine:
         if self._engine is None:
-            raise HostError("memif generator: not connected yet")
+            raise HostError(f"{self._name}: not connected yet")
         return self._engine
 
     def _watch(self) -> None:
@@ -178,8 +192,8 @@ class Worker:
         return line.strip()
 
     def _lose(self, fd: int) -> None:
-        port = next(port for port in self._ports if port.control.fileno() == fd)
-        reason = port.control.lost()
+        port = next(port for port in self._ports if port.fileno() == fd)
+        reason = port.lost()
         if reason:
             self._lost = self._lost or reason
             self._poll.unregister(fd)
@@ -194,21 +208,23 @@ def _failed(kind: str, message: str) -> dict[str, object]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="memif traffic generator of pytest-vswitch")
+    parser = argparse.ArgumentParser(description="traffic generator of pytest-vswitch")
+    parser.add_argument("kind", choices=("memif", "af_packet"), help="what its ports are")
     parser.add_argument("--cpu", type=int, help="a core for this process alone, where it polls")
-    cpu = parser.parse_args().cpu
+    arguments = parser.parse_args()
+    kind, cpu = arguments.kind, arguments.cpu
     # Ctrl-C is for pytest, which then closes our input.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    if platform.machine() != "x86_64":
+    if kind == "memif" and platform.machine() != "x86_64":
         sys.exit("the memif generator relies on x86's order of stores; use another one here")
     if cpu is not None:
         try:
             os.sched_setaffinity(0, {cpu})
         except OSError as error:
-            sys.exit(f"memif generator: cannot run on CPU {cpu}: {error.strerror}")
+            sys.exit(f"{kind} generator: cannot run on CPU {cpu}: {error.strerror}")
     _sleep_precisely()
     gc.disable()  # nothing here makes cycles, and a collection would delay frames
-    Worker(spin=cpu is not None).serve()
+    Worker(kind, spin=cpu is not None).serve()
 
 
 def _sleep_precisely() -> None:

@@ -1,17 +1,20 @@
-"""Running a trial on connected memif ports: pacing, sleeping, waiting for stragglers."""
+"""Running a trial on connected ports: pacing, sleeping, waiting for stragglers."""
 
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from time import monotonic_ns
+from zlib import crc32
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.traffic.generator import DirectionCounts
-from pytest_vswitch.traffic.memif.ring import MAX_FRAME_BYTES, NEXT, Port
-from pytest_vswitch.traffic.memif.stream import Stream, join
+from pytest_vswitch.traffic.port import Port
+from pytest_vswitch.traffic.ring import NEXT
+from pytest_vswitch.traffic.stream import Stream, join
 
 _MS = 1_000_000
 
@@ -74,31 +77,42 @@ class Engine:
         self._streams: Sequence[Stream] = ()
 
     def exchange(
-        self, frames: Mapping[int, Sequence[bytes]], wait_s: float
+        self,
+        frames: Mapping[int, Sequence[bytes]],
+        wait_s: float,
+        expected: Mapping[int, Sequence[int]],
     ) -> dict[int, list[bytes]]:
         """Send exact frames, by port; return what comes back, by port.
 
-        Ends when as many have come back as were sent, or after `wait_s`. Raises
-        DutError when the DUT is gone or does not take the frames of before.
+        Ends when all `expected` frames (their CRC-32, by port) have come back; or when as
+        many have as were sent, and no more come: on a wire there are frames of others, too;
+        or after `wait_s`. Raises DutError when the DUT is gone or does not take the frames
+        of before.
         """
         self._settle()
         longest = max((len(frame) for queue in frames.values() for frame in queue), default=64)
-        if longest > MAX_FRAME_BYTES:
-            raise DutError(f"a frame of {longest} bytes is longer than {MAX_FRAME_BYTES}")
         for port in self._ports:
+            port.check_length(longest)
             port.tx.lay_out(longest)
-            port.rx.lay_out(2048)
+            port.rx.lay_out(max(longest, 2048))
         queues = {number: list(queue) for number, queue in frames.items()}
         missing = sum(len(queue) for queue in queues.values())
+        awaited = {number: Counter(expected.get(number, ())) for number in range(len(self._ports))}
         back: dict[int, list[bytes]] = {number: [] for number in range(len(self._ports))}
-        deadline = monotonic_ns() + int(wait_s * 1e9)
-        while missing > 0 and monotonic_ns() < deadline:
+        came = monotonic_ns()
+        deadline = came + int(wait_s * 1e9)
+        while any(awaited.values()) and (now := monotonic_ns()) < deadline:
+            if missing <= 0 and now - came > _QUIET_NS:
+                break
             for number, queue in queues.items():
                 _send_exact(self._ports[number], queue)
             for number, port in enumerate(self._ports):
                 arrived = _read_exact(port)
                 back[number] += arrived
                 missing -= len(arrived)
+                if arrived:
+                    came = now
+                    awaited[number] -= Counter(map(crc32, arrived))
             self._rest(_LONGEST_TICK_NS)
         return back
 
@@ -126,6 +140,8 @@ class Engine:
         self._trials += 1
         streams = []
         for number, direction in enumerate(directions):
+            self._ports[direction.tx].check_length(len(direction.frame))
+            self._ports[direction.rx].check_length(len(direction.expected))
             share = total * (number + 1) // len(directions) - total * number // len(directions)
             stream = Stream(
                 self._ports[direction.tx],
@@ -151,9 +167,11 @@ class Engine:
     def recount(self) -> list[DirectionCounts]:
         """Wait for stragglers of the last trial once more; return what became of it by now.
 
-        Raises DutError when the DUT is gone.
+        Raises DutError when the DUT is gone, HostError when a port lost frames itself.
         """
         self._drain(self._streams)
+        for port in self._ports:
+            port.check_kept_up()
         return [
             stream.counts(direction.tx, direction.rx)
             for stream, direction in zip(self._streams, self._directions, strict=True)
@@ -225,7 +243,7 @@ class Engine:
                 return
             if monotonic_ns() > deadline:
                 raise DutError(
-                    f"memif {stuck[0].path}: the DUT has left {stuck[0].tx.pending()} frames in "
+                    f"{stuck[0].name}: the DUT has left {stuck[0].tx.pending()} frames in "
                     f"its receive ring for {_SETTLE_NS / 1e9:.0f} s; it does not forward"
                 )
             self._rest(_LONGEST_TICK_NS)

@@ -1,4 +1,6 @@
-"""The memory shared with a memif server: two rings and their buffers, as numpy views.
+"""A ring of frames and their buffers, as numpy views: what engine and stream work on.
+
+A memif port shares it with its server; other ports play the server's part themselves.
 
 Layout of a ring (DPDK's drivers/net/memif/memif.h): cookie u32, flags u16, head u16;
 from byte 64 tail u16; from byte 128 one 16-byte descriptor per slot (flags u16,
@@ -16,7 +18,6 @@ Stores must reach the server in program order, which x86 guarantees.
 
 from __future__ import annotations
 
-import fcntl
 import mmap
 import os
 from typing import TypeAlias
@@ -25,12 +26,13 @@ import numpy as np
 import numpy.typing as npt
 
 from pytest_vswitch.errors import DutError
-from pytest_vswitch.traffic.memif.protocol import COOKIE, Control, RingOffer
 
 Words: TypeAlias = npt.NDArray[np.int64]
 
 MAX_FRAME_BYTES = 9720
 """Longest frame without FCS that fits a buffer."""
+COOKIE = 0x3E31F20
+"""First word of every ring."""
 NEXT = 1
 """Descriptor flag: the frame goes on in the next slot."""
 
@@ -41,6 +43,16 @@ _DESCRIPTOR_BYTES = 16
 _MASK_INTERRUPT = 1
 _MODULO = 0xFFFF
 _PAGE = mmap.PAGESIZE
+
+
+def header_bytes(size: int) -> int:
+    """What head, tail and descriptors of a ring take, in whole pages."""
+    return -(-(_HEADER_BYTES + _DESCRIPTOR_BYTES * size) // _PAGE) * _PAGE
+
+
+def buffer_bytes(size: int) -> int:
+    """What the buffers of a ring take."""
+    return size * _BUFFER_BYTES
 
 
 class Ring:
@@ -56,7 +68,7 @@ class Ring:
         self._header = header
         header[0], header[1] = COOKIE & 0xFFFF, COOKIE >> 16
         header[2] = _MASK_INTERRUPT
-        self._area = np.frombuffer(memory, np.uint8, size * _BUFFER_BYTES, buffers)
+        self._area = np.frombuffer(memory, np.uint8, buffer_bytes(size), buffers)
         self._buffers = buffers
         self._slots = np.arange(size, dtype=np.int64)
         words = np.frombuffer(memory, np.int64, 2 * size, offset + _HEADER_BYTES).reshape(size, 2)
@@ -103,6 +115,15 @@ class Ring:
         """The next slot to fill or to read."""
         return self._position & (self.size - 1)
 
+    @property
+    def tail(self) -> int:
+        """How far the server is, modulo 65536; for a port that plays the server's part."""
+        return self._header[32]
+
+    @tail.setter
+    def tail(self, count: int) -> None:
+        self._header[32] = count & _MODULO
+
     # The ring to the server.
 
     def pending(self) -> int:
@@ -132,47 +153,3 @@ class Ring:
         """Return the next `count` buffers to the server, empty."""
         self._position += count
         self._header[3] = (self._position + self.size) & _MODULO
-
-
-class Port:
-    """One memif interface: its memory and the server that uses it."""
-
-    def __init__(self, path: str, *, interface_id: int, secret: str, ring_size: int) -> None:
-        ring_bytes = -(-(_HEADER_BYTES + _DESCRIPTOR_BYTES * ring_size) // _PAGE) * _PAGE
-        area_bytes = ring_size * _BUFFER_BYTES
-        self._bytes = 2 * (ring_bytes + area_bytes)
-        # The size is sealed, so that neither side can make the other fault.
-        self._fd = os.memfd_create("memif", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(self._fd, self._bytes)
-        fcntl.fcntl(self._fd, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK)
-        memory = mmap.mmap(self._fd, self._bytes)
-        self.tx = Ring(memory, path, ring_size, 0, 2 * ring_bytes)
-        self.rx = Ring(memory, path, ring_size, ring_bytes, 2 * ring_bytes + area_bytes)
-        self.tx.lay_out(_LINE)
-        self.rx.lay_out(2048)
-        self.path = path
-        self.control = Control(path, interface_id=interface_id, secret=secret)
-
-    def connect(self, timeout_s: float) -> None:
-        """Raises DutError when the server is missing or refuses."""
-        log2_size = self.tx.size.bit_length() - 1
-        rings = [
-            RingOffer(ring is self.tx, ring.offset, log2_size, ring.interrupt_fd)
-            for ring in (self.tx, self.rx)
-        ]
-        self.control.connect(self._fd, self._bytes, rings, timeout_s=timeout_s)
-        self.tx.reset(0)
-        self.rx.mask_interrupts()
-        self.rx.reset(self.rx.size)
-
-    def discard(self) -> None:
-        """Throw away what the server has sent and nobody has read."""
-        count = self.rx.filled()
-        if count:
-            self.rx.lengths[:] = self.rx.capacity << 32
-            self.rx.give_back(count)
-
-    def close(self) -> None:
-        self.control.close()
-        for fd in (self._fd, self.tx.interrupt_fd, self.rx.interrupt_fd):
-            os.close(fd)

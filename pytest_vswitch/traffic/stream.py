@@ -1,4 +1,4 @@
-"""Stamping, sending and checking: the middle of the memif generator.
+"""Stamping, sending and checking: the middle of the generators that run on this machine.
 
 Work is done per ring, not per frame: the template is written into every buffer
 once, then only the stamps change, through a strided view. What comes back is
@@ -26,8 +26,9 @@ import numpy.typing as npt
 
 from pytest_vswitch.traffic.frames import STAMP_BYTES
 from pytest_vswitch.traffic.generator import DirectionCounts
-from pytest_vswitch.traffic.memif.latency import Histogram
-from pytest_vswitch.traffic.memif.ring import NEXT, Port, Ring, Words
+from pytest_vswitch.traffic.latency import Histogram
+from pytest_vswitch.traffic.port import Port
+from pytest_vswitch.traffic.ring import NEXT, Ring, Words
 
 _SHORT_RUN = 48
 _LEDGER = 1 << 18  # how many frames a stream can have under way

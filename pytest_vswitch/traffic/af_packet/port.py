@@ -1,0 +1,236 @@
+"""A port that is a network interface, whose frames go through a packet socket (packet(7)).
+
+Its rings are in this process's own memory, and it plays the server's part itself: what is
+given is sent at once, as far as the kernel takes it, the rest when one looks again; what has
+arrived is received into empty buffers when one looks.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import mmap
+import socket
+import struct
+import time
+
+from pytest_vswitch.errors import DutError, HostError
+from pytest_vswitch.traffic.port import refuse_length
+from pytest_vswitch.traffic.ring import (
+    MAX_FRAME_BYTES,
+    Ring,
+    buffer_bytes,
+    header_bytes,
+)
+
+_HEADER_BYTES = 14
+_SOCKET_BYTES = 64 << 20
+"""Receive buffer: some 80,000 short frames, as the kernel counts memory [bytes]."""
+_SEND_BYTES = 8 << 20
+_EMPTYING_S = 1.0
+"""Frames that come faster than they can be thrown away end this, not us."""
+_LOOK_S = 0.05
+
+# linux/if_packet.h, asm-generic/socket.h, linux/sockios.h, linux/if.h, linux/if_ether.h
+_SOL_PACKET = 263
+_ADD_MEMBERSHIP, _STATISTICS, _QDISC_BYPASS, _IGNORE_OUTGOING = 1, 6, 20, 23
+_PROMISCUOUS = 1
+_SNDBUFFORCE, _RCVBUFFORCE = 32, 33
+_SIOCGIFFLAGS, _SIOCGIFMTU = 0x8913, 0x8921
+_UP, _RUNNING = 0x1, 0x40
+_ALL_PROTOCOLS = 0x0003
+
+_NOT_TAKEN = (errno.ENOBUFS, errno.EAGAIN)
+"""The interface's queue, or the socket's, is full; or there is no link."""
+
+
+class PacketPort:
+    """One interface and the socket that has it; see `port.Port`. Use it in its namespace.
+
+    All frames that arrive are seen, whatever their address; none that this host sends is.
+    Raises HostError when the socket cannot be had.
+    """
+
+    peer = ""
+    events = 0  # errors only
+
+    def __init__(self, interface: str, *, ring_size: int) -> None:
+        self.name = interface
+        self._lost_frames = 0
+        self._socket = _open(interface)
+        self.tx = SendRing(self._socket, interface, ring_size)
+        self.rx = ReceiveRing(self._socket, interface, ring_size)
+        self.tx.lay_out(64)
+        self.tx.reset(0)
+        self.rx.lay_out(2048)
+        self.rx.reset(ring_size)
+
+    def connect(self, timeout_s: float) -> None:
+        """Wait for the link. Raises DutError when there is none."""
+        deadline = time.monotonic() + timeout_s
+        while not (flags := self._ask(_SIOCGIFFLAGS) & 0xFFFF) & _RUNNING:
+            if not flags & _UP:
+                raise DutError(f"{self.name} is down: ip link set dev {self.name} up")
+            if time.monotonic() > deadline:
+                raise DutError(
+                    f"{self.name} has had no link for {timeout_s:g} s: the DUT's port at the "
+                    "other end of its wire is down, or the cable is not there"
+                )
+            time.sleep(_LOOK_S)  # the condition: there is a link
+        self.discard()
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def lost(self) -> str:
+        error = self._socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+        return _gone(self.name, error) if error else ""
+
+    def check_length(self, longest: int) -> None:
+        mtu = min(self._ask(_SIOCGIFMTU), MAX_FRAME_BYTES - _HEADER_BYTES)
+        advice = (
+            f" (MTU {mtu}); at both ends of the wire: "
+            f"ip link set dev {self.name} mtu {longest - _HEADER_BYTES}"
+        )
+        refuse_length(self.name, longest, mtu + _HEADER_BYTES, advice)
+
+    def check_kept_up(self) -> None:
+        statistics = self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8)
+        self._lost_frames += struct.unpack("II", statistics)[1]
+        if self._lost_frames:
+            raise HostError(
+                f"the generator could not keep up on {self.name}: it lost {self._lost_frames} "
+                "frames that came back, so what the DUT lost is not known; lower the rate, or "
+                "give the generator a CPU of its own (generator.cpu)"
+            )
+
+    def discard(self) -> None:
+        """Throw away what has arrived and nobody has read, and what was never sent."""
+        self.tx.withdraw()
+        deadline = time.monotonic() + _EMPTYING_S
+        while (count := self.rx.filled()) and time.monotonic() < deadline:
+            self.rx.give_back(count)
+        self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8)  # which makes it begin anew
+        self._lost_frames = 0
+
+    def close(self) -> None:
+        self._socket.close()
+
+    def _ask(self, request: int) -> int:
+        """A number that the kernel knows of the interface. Raises DutError if it is gone."""
+        asked = struct.pack("16sI20x", self.name.encode(), 0)
+        try:
+            told = fcntl.ioctl(self._socket, request, asked)
+        except OSError as error:
+            raise DutError(_gone(self.name, error.errno)) from None
+        return int(struct.unpack_from("I", told, 16)[0])
+
+
+class _OwnRing(Ring):
+    """A ring in this process's own memory, with a view of each buffer for a socket."""
+
+    def __init__(self, door: socket.socket, name: str, size: int) -> None:
+        memory = mmap.mmap(-1, header_bytes(size) + buffer_bytes(size))
+        super().__init__(memory, name, size, 0, header_bytes(size))
+        self._door = door
+        self._views: list[memoryview] = []
+
+    def lay_out(self, capacity: int, pad: int = 0) -> None:
+        super().lay_out(capacity, pad)
+        self._views = [self.frame(slot).data for slot in range(self.size)]
+
+
+class SendRing(_OwnRing):
+    """Frames that a socket sends as soon as they are given."""
+
+    def give(self, count: int) -> None:
+        super().give(count)
+        self._flush(count)
+
+    def pending(self) -> int:
+        left = super().pending()
+        if not left:
+            return 0
+        self._flush(left)
+        return super().pending()
+
+    def withdraw(self) -> None:
+        """Forget what was not sent yet."""
+        self.tail = self._position
+
+    def _flush(self, count: int) -> None:
+        """Send up to `count` frames; the kernel may take fewer. Raises DutError."""
+        send, views, lengths, mask = self._door.send, self._views, self.lengths, self.size - 1
+        tail = self.tail
+        try:
+            for number in range(tail, tail + count):
+                slot = number & mask
+                send(views[slot][: lengths.item(slot) >> 32])
+                tail = number + 1
+        except OSError as error:
+            if error.errno not in _NOT_TAKEN:
+                raise DutError(_gone(self.name, error.errno)) from None
+        finally:
+            self.tail = tail
+
+
+class ReceiveRing(_OwnRing):
+    """Buffers that a socket fills when one looks whether there are frames."""
+
+    def filled(self) -> int:
+        """Raises DutError when the interface is gone.
+
+        Of a frame that is longer than a buffer the rest is lost, but not its length.
+        """
+        receive, views, lengths = self._door.recv_into, self._views, self.lengths
+        mask = self.size - 1
+        tail = self.tail
+        try:
+            for number in range(tail, tail + self.size - super().filled()):
+                slot = number & mask
+                lengths[slot] = receive(views[slot], 0, socket.MSG_TRUNC) << 32
+                tail = number + 1
+        except BlockingIOError:
+            pass
+        except OSError as error:
+            raise DutError(_gone(self.name, error.errno)) from None
+        finally:
+            self.tail = tail
+        return super().filled()
+
+
+def _open(interface: str) -> socket.socket:
+    """A packet socket that is bound to the interface. Raises HostError."""
+    try:
+        door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    except PermissionError:
+        raise HostError(
+            f"{interface}: sending frames needs root (the capability CAP_NET_RAW)"
+        ) from None
+    try:
+        _set_up(door, interface)
+    except OSError as error:
+        door.close()
+        raise HostError(
+            f"cannot send frames on the interface {interface}: {error.strerror or error}"
+        ) from None
+    return door
+
+
+def _set_up(door: socket.socket, interface: str) -> None:
+    index = socket.if_nametoindex(interface)
+    door.setsockopt(_SOL_PACKET, _QDISC_BYPASS, 1)
+    with contextlib.suppress(OSError):  # Linux 4.20; before, what others send here is foreign
+        door.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
+    door.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _SOCKET_BYTES)
+    door.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, _SEND_BYTES)
+    everything = struct.pack("iHH8x", index, _PROMISCUOUS, 0)
+    door.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, everything)
+    door.setblocking(False)
+    door.bind((interface, _ALL_PROTOCOLS))
+
+
+def _gone(interface: str, error: int | None) -> str:
+    why = errno.errorcode.get(error or 0, "?")
+    return f"the interface {interface} went down or away while frames were sent on it ({why})"

@@ -1,0 +1,153 @@
+"""`vswitch lab init`, `check` and `plan`, and a reservation, on a virtual DUT."""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pytest_vswitch import cli
+from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts.opening import open_host
+from pytest_vswitch.lab import loader
+from pytest_vswitch.vlab import ports
+from tests.vlab.virtual import NAME, PORTS, Virtual, differences
+
+LEFT_FOR_US = ("vfio", "nic-pause")
+"""Required, and mended by a command on the DUT, neither by --tune nor by a boot."""
+
+AT_BOOT = ("isolcpus", "nohz_full", "rcu_nocbs", "hugepages", "thp", "irq-affinity")
+"""What a kernel command line mends."""
+
+
+def check(
+    vlab: Virtual, capsys: pytest.CaptureFixture[str], *options: str
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The answer of `lab check --json`, and the state of each item."""
+    capsys.readouterr()
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["lab", "check", vlab.lab, "--json", *options])
+    answer = json.loads(capsys.readouterr().out)
+    return answer, {item["item"]: item["state"] for item in answer["items"]}
+
+
+@pytest.fixture(scope="module")
+def found(vlab: Virtual, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The lab file that `lab init` makes of it."""
+    vlab.ask("ip", "link", "set", "enp1s0", "down")
+    before = vlab.snapshot("/etc", "/run", "/var/lib/pytest-vswitch")
+    path = tmp_path_factory.mktemp("found") / "found.yaml"
+    argv = ["lab", "init", f"root@{NAME}", "local", "--netns", vlab.place.netns]
+    argv += ["--config", str(vlab.place.ssh_config), "--identity", str(vlab.place.identity)]
+    argv += ["--known-hosts", str(vlab.place.known_hosts)]
+    assert cli.main([*argv, "--probe-wiring", "-o", str(path)]) == 0
+    left = differences(before, vlab.snapshot("/etc", "/run", "/var/lib/pytest-vswitch"))
+    assert [line for line in left if "pytest-vswitch" not in line] == []
+    return path
+
+
+def test_init_finds_ports_and_wires(found: Path) -> None:
+    """Steps: both ports are down at first. Verify: which is wired to which, what they can do."""
+    lab = loader.load(str(found))
+    assert [port.bdf for port in lab.ports if port.kind == "nic"] == list(PORTS)
+    assert [port.generator for port in lab.ports if port.kind == "nic"] == list(ports.NAMES)
+    assert {port.line_rate_gbps for port in lab.ports} == {1.0}
+    assert {port.driver for port in lab.ports if port.kind == "nic"} == {"vfio-pci"}
+    assert (lab.generator.host, lab.generator.netns) == ("local", f"vlab-{NAME}")
+    assert lab.dut.lcores == [1, 2]
+
+
+def test_init_never_offers_the_management_nic(found: Path) -> None:
+    text = " ".join(found.read_text().replace("#", "").split())
+    assert re.search(r"enp0s1 \(1af4:1000, virtio-pci\).{0,99}not chosen: never touched:", text)
+
+
+def test_the_packaged_lab_is_what_init_finds(found: Path, vlab: Virtual) -> None:
+    ours, theirs = loader.load(vlab.lab), loader.load(str(found))
+    assert ours.dut.lcores == theirs.dut.lcores
+    assert ours.ports == theirs.ports
+    assert ours.generator == theirs.generator
+
+
+def test_check_names_what_is_missing(vlab: Virtual, capsys: pytest.CaptureFixture[str]) -> None:
+    answer, states = check(vlab, capsys)
+    assert answer["polling_cpus"] == [2, 3]
+    assert answer["ports"] == list(PORTS)
+    assert states["isolcpus"] == states["hugepages"] == states["nic-pause"] == "required"
+    assert {states[item] for item in AT_BOOT} <= {"required", "advised"}
+
+
+def test_tuning_is_put_back(vlab: Virtual, capsys: pytest.CaptureFixture[str]) -> None:
+    """Verify: what --tune says that it did is so in between, and by plain ssh it is as before."""
+    steps = check(vlab, capsys, "--tune")[0]["tuned"]["steps"]
+    assert {step["item"] for step in steps} >= {"hugepages", "irq-affinity", "workqueues", "thp"}
+    paths = [step["path"] for step in steps]
+    before = vlab.ask("cat", *paths)
+    answer, states = check(vlab, capsys, "--tune")
+    assert not answer["tuned"]["refused"]
+    assert {states[step["item"]] for step in steps} == {"ok"}
+    assert {item["state"] for item in answer["tuned"]["before"]} >= {"advised", "required"}
+    assert vlab.ask("cat", *paths) == before
+
+
+def test_a_boot_with_the_advised_arguments_mends_the_rest(
+    vlab: Virtual, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Steps: `lab check`, the `lab reboot` line that it prints, `lab check` again.
+
+    Verify: another boot, with these words, and nothing is missing that a boot can mend.
+    """
+    boot_id = vlab.ask("cat", "/proc/sys/kernel/random/boot_id")
+    with pytest.raises(SystemExit, match="1"):
+        cli.main(["lab", "check", vlab.lab])
+    advice = re.search(r"^  vswitch (lab reboot .*)$", capsys.readouterr().out, re.MULTILINE)
+    assert advice, "no line to reboot with"
+    action, _, words = advice[1].partition(" --append ")
+    assert action == f"lab reboot {vlab.lab}"
+    vlab.vswitch("reboot", "--append", words.strip("'"))
+
+    assert vlab.ask("cat", "/proc/sys/kernel/random/boot_id") != boot_id
+    assert vlab.ask("cat", "/proc/cmdline").endswith(f" {words.strip(chr(39))}\n")
+    assert vlab.ask("cat", "/sys/devices/system/cpu/isolated") == "2-3\n"
+    answer, states = check(vlab, capsys)
+    assert {states[item] for item in AT_BOOT} == {"ok"}
+    missing = [name for name, state in states.items() if state == "required"]
+    assert sorted(missing) == sorted(LEFT_FOR_US)
+    assert not [item["kernel_arguments"] for item in answer["items"] if item["state"] == "advised"
+                and item["kernel_arguments"]]  # fmt: skip
+
+
+def test_two_runs_at_once(vlab: Virtual, capsys: pytest.CaptureFixture[str]) -> None:
+    """Verify: the second is told who holds it, `lab status` too, and it is free afterwards."""
+    lab = loader.load(vlab.alone)
+    with open_host(lab, run="first"):
+        with (
+            pytest.raises(HostError, match=f"root@{NAME} is in use by run first of "),
+            open_host(lab, run="second"),
+        ):
+            pass
+        assert cli.main(["lab", "status", vlab.alone]) == 0
+        assert f"root@{NAME} (dut): in use by run first of " in capsys.readouterr().out
+    assert cli.main(["lab", "status", vlab.alone]) == 0
+    assert capsys.readouterr().out == f"root@{NAME} (dut): free\n"
+
+
+def test_a_plan_is_valid_shell(
+    vlab: Virtual, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Verify: it binds the lab's ports on that DUT, shellcheck finds no fault, nothing changes."""
+    before = vlab.snapshot("/etc", "/root")
+    assert cli.main(["plan", "suites/container", "--dut", vlab.lab]) == 0
+    script = tmp_path / "plan.bash"
+    script.write_text(capsys.readouterr().out)
+    assert all(bdf in script.read_text() for bdf in PORTS)
+    shellcheck = shutil.which("shellcheck")
+    assert shellcheck
+    done = subprocess.run([shellcheck, str(script)], capture_output=True, text=True, check=False)
+    assert done.stdout == ""
+    assert differences(before, vlab.snapshot("/etc", "/root")) == []
