@@ -11,7 +11,6 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
 from typing import Protocol
 
 from pytest_vswitch.errors import HostError, ReservationLost
@@ -92,12 +91,7 @@ class OpenHost:
             raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Raises HostError when something stays; `vswitch doctor` then still knows of it."""
         for remark in self.engine.release():
             self._remark(remark)

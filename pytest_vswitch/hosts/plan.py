@@ -12,7 +12,6 @@ import re
 import signal
 import socket
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from types import TracebackType
 from typing import cast
 
 from pytest_vswitch.errors import HostError
@@ -91,12 +90,7 @@ class PlannedTerminal:
     def __enter__(self) -> PlannedTerminal:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         stop_with = word(self._stop_with) if self._stop_with else "''"
         self._host.record(f"stop {self._word} {stop_with}")
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import select
 import subprocess
-from types import TracebackType
 
 from tests.machines.machine import Machine
 from tests.machines.network import START_S
@@ -49,12 +48,7 @@ class Session:
     def __enter__(self) -> Session:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._client.kill()
         self._client.wait(START_S)
         for pipe in (self._client.stdin, self._client.stdout):
