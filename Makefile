@@ -29,6 +29,9 @@ lock: setup
 	.venv/bin/pip-compile --quiet --strip-extras --generate-hashes --allow-unsafe \
 		--no-emit-index-url --no-emit-find-links --no-header --upgrade --all-build-deps \
 		--extra dev --output-file ci/requirements.txt pyproject.toml
+	echo 'labgrid>=26,<27' | .venv/bin/pip-compile --quiet --strip-extras --generate-hashes \
+		--allow-unsafe --no-emit-index-url --no-emit-find-links --no-header --no-annotate \
+		--upgrade --output-file ci/labgrid-requirements.txt -
 
 clean:
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache dist

@@ -25,6 +25,9 @@ _LIMITS = ("nofile=1024:1024", "nproc=4096:4096")
 _CAPABILITIES = ("IPC_LOCK", "SYS_NICE")
 """To keep memory from being paged out, and to choose its NUMA node. DPDK wants no others."""
 
+_AS_ONE_STREAM = ("sh", "-c", 'exec "$@" 2>&1', "sh")
+"""conmon passes output and error on in any order, so that one stands amidst words of the other."""
+
 _PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -67,7 +70,7 @@ class Parameters:
         argv += [f"--cpuset-cpus={','.join(map(str, sorted(self.cpus)))}"]
         argv += [f"--env={name}={text}" for name, text in self.environment.items()]
         argv += [f"--volume={mount}" for mount in self.mounts]
-        return [*argv, "--rootfs", self.root, *command]
+        return [*argv, "--rootfs", self.root, *_AS_ONE_STREAM, *command]
 
 
 def settings(directory: str, runtime: str, run: str) -> str:

@@ -119,6 +119,19 @@ put_back() {
     fi
 }
 
+# put_back_in NETNS FILE BEFORE [AFTER]: as put_back, of a file as a network namespace sees it
+put_back_in() {
+    local now
+    now=$(ip netns exec "$1" cat -- "$2") || return 0
+    if [[ $now = "$3" ]]; then
+        return 0
+    elif [[ $# -lt 4 || $now = "$4" ]]; then
+        ip netns exec "$1" tee -- "$2" <<<"$3" >/dev/null
+    else
+        say "someone else has changed $2 in $1 to '$now': left so (it was '$3')"
+    fi
+}
+
 # driver ADDRESS: which one a PCI device is bound to
 driver() { basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
 

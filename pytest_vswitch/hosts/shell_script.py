@@ -118,6 +118,9 @@ def undone(change: Change) -> str:
         after = "*" if change.after is None else change.after.rstrip("\n")
         words += [before, *([after] if after != "*" or text != before else [])]
         words += [text] if text != before else []
+    elif change.kind == "rewrote_in":
+        values = [change.before] if change.after is None else [change.before, change.after]
+        words = [*change.path.split(":", 1), *(value.rstrip("\n") for value in values)]
     elif change.kind in ("bound", "functions"):
         words += [change.before, *([] if change.after is None else [change.after])]
     elif change.kind in ("linked", "containers"):
@@ -130,6 +133,7 @@ def undone(change: Change) -> str:
 _UNDO = {
     "made": "rm -rf --",
     "rewrote": "put_back",
+    "rewrote_in": "put_back_in",
     "bound": "rebind",
     "functions": "functions",
     "linked": "delete_interface",

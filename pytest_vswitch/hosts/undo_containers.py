@@ -8,9 +8,11 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 from pytest_vswitch.hosts import knobs, undo_files
 
@@ -43,8 +45,10 @@ def remove(directory: str, cgroup: str) -> None:
     """
     _kill_podman(directory)
     if os.path.exists(f"{directory}/{SETTINGS}"):
+        _kill_containers(directory)
         # podman 4.3 finds only by failing that a container is dead whose conmon is, too.
-        failed = _failure(directory) and _failure(directory)
+        argv = [*podman(directory), "rm", "--all", "--force"]
+        failed = _failure(argv) and _failure(argv)
         if failed:
             raise OSError(errno.EIO, f"`podman rm` failed: {failed}", directory)
     undo_files.remove(directory, None)
@@ -78,11 +82,22 @@ def _processes(directory: str) -> list[int]:
     return found
 
 
-def _failure(directory: str) -> str:
-    """Kill and remove the containers; what podman said if it could not."""
+def _kill_containers(directory: str) -> None:
+    """podman 4.3 does not have a container forgotten by its runtime if conmon died first."""
+    settings = Path(directory, SETTINGS).read_text()
+    runtime = re.search(r'^runtime = "(.+)"$', settings, re.MULTILINE)
+    for container in Path(directory, "vfs-containers").glob("[0-9a-f]*"):
+        if runtime and container.is_dir():
+            failed = _failure([runtime.group(1), "delete", "--force", container.name])
+            if failed:
+                raise OSError(errno.EIO, f"`{runtime.group(1)}` failed: {failed}", directory)
+
+
+def _failure(argv: list[str]) -> str:
+    """Carry out a command; what it said if it failed."""
     try:
         ended = subprocess.run(
-            [*podman(directory), "rm", "--all", "--force"],
+            argv,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -9,6 +9,7 @@ from tempfile import TemporaryDirectory
 
 from pytest_vswitch import registry
 from pytest_vswitch.errors import InputError, VswitchError
+from pytest_vswitch.hosts import labgrid
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.open_host import OpenHost
 from pytest_vswitch.hosts.opening import LOOK, open_host
@@ -29,6 +30,8 @@ def preflight(lab: Lab, topologies: list[str], *, waits: bool) -> None:
 
     Unless the run `waits` for it, a DUT in use is refused, too.
     """
+    if lab.place:
+        labgrid.preflight(lab.place, waits=waits)
     with _looking_at(lab) as host:
         for owner in [] if waits else host.in_use():
             raise InputError(
@@ -66,6 +69,11 @@ class Run:
         with contextlib.ExitStack() as opening:
             self.directory = run_directory.create(reports, facts.id)
             transcript = Transcript(self.directory.path)
+            self._place = lab.place and opening.enter_context(
+                labgrid.acquired(
+                    lab.place, facts.id, wait_s=wait_s, tell=tell, transcript=transcript
+                )
+            )
             if facts.simulated:  # needs nothing, so not root either
                 state = opening.enter_context(TemporaryDirectory(prefix="vswitch-sim-"))
                 self.host: OpenHost = opening.enter_context(
@@ -97,6 +105,8 @@ class Run:
 
     def check_reserved(self) -> None:
         """Raise ReservationLost, naming who took it, when a host is no longer this run's."""
+        if self._place:
+            self._place.check()
         self.host.check_reserved()
         if self._generator_host is not None:
             self._generator_host.check_reserved()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -30,7 +31,8 @@ def test_the_command_comes_last_and_its_limits_are_named() -> None:
         cpus=[5, 3],
         environment={"A": "b"},
     ).argv(["testpmd", "-v"])
-    assert argv[-4:] == ["--rootfs", "/run/it/podman/root", "testpmd", "-v"]
+    assert argv[-8:-2] == ["--rootfs", "/run/it/podman/root", "sh", "-c", 'exec "$@" 2>&1', "sh"]
+    assert argv[-2:] == ["testpmd", "-v"]
     assert argv[:3] == ["env", "CONTAINERS_CONF=/run/it/podman/containers.conf", "podman"]
     for option in (
         "--root=/run/it/podman/store",
@@ -166,6 +168,9 @@ class Store:
         mounted = Path("/proc/mounts").read_text().splitlines()
         mounts = [line for line in mounted if self.directory in line]
         left = [self.directory] if os.path.lexists(self.directory) else []
+        for state in [*Path("/run/runc").glob("*/state.json"), *Path("/run/crun").glob("*/*")]:
+            with contextlib.suppress(OSError):
+                left += [str(state)] if self.directory.encode() in state.read_bytes() else []
         return [*groups, *mounts, *left, *map(str, processes(self.directory))]
 
 
@@ -273,6 +278,18 @@ def test_whoever_comes_after_a_kill_undoes_it(host: LocalHost, store: Store) -> 
         assert store.traces == []
         undo(change)
     assert store.traces == []
+
+
+def test_output_and_error_keep_their_order(host: LocalHost, store: Store) -> None:
+    """Steps: a program writes half a word to its output, then to its error, many times.
+
+    Verify: what arrives is what was written, in its order.
+    """
+    halves = 'for n in $(seq 200); do printf "<%s" $n; printf "|" >&2; printf ">"; done'
+    with podman.store(host, store.directory, store.runtime, store.name) as root:
+        argv = store.parameters(host, root).argv(["sh", "-c", halves])
+        said = host.run(argv, timeout_s=DEADLINE_S).output
+    assert said == "".join(f"<{number}|>" for number in range(1, 201))
 
 
 def test_a_container_that_cannot_start_says_why(host: LocalHost, store: Store) -> None:

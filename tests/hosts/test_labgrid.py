@@ -38,9 +38,18 @@ with acquired(sys.argv[1], sys.argv[2]):
 """
 
 
+LABGRID = Path(sys.prefix, "labgrid/bin")
+"""Where `ci/setup` puts it: beside the tests' own packages, since it is a pytest plugin too."""
+
+
 def program(name: str) -> str:
-    """Of the labgrid that is installed with this Python."""
-    return str(Path(sys.executable).with_name(name))
+    return str(LABGRID / name)
+
+
+@pytest.fixture(autouse=True)
+def _labgrid_on_the_path(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert LABGRID.is_dir(), "`ci/setup` installs labgrid"
+    monkeypatch.setenv("PATH", f"{LABGRID}:{os.environ['PATH']}")
 
 
 @dataclass
@@ -59,8 +68,11 @@ class Coordinator:
             text=True,
         )
         assert self.process.stdout
+        deadline = threading.Timer(DEADLINE_S, self.process.kill)
+        deadline.start()
         for line in self.process.stdout:
             if told := re.fullmatch(r"listening on (127\.0\.0\.1:\d+)\n", line):
+                deadline.cancel()
                 self.address = told[1]
                 # It goes on writing, and must not get stuck.
                 threading.Thread(target=self.process.stdout.read, daemon=True).start()

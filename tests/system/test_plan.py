@@ -86,10 +86,11 @@ def by_hand(script: str, log: Path) -> Iterator[subprocess.Popen[bytes]]:
             process.wait(READY_S)
 
 
+@pytest.mark.parametrize("suite", ["suites/pvp", "suites/container"])
 def test_run_by_hand_it_forwards_frames_and_leaves_nothing(
-    machine: Machine, tmp_path: Path
+    machine: Machine, tmp_path: Path, suite: str
 ) -> None:
-    """Steps: `vswitch plan suites/pvp --dut local | bash`; attach a generator to the sockets
+    """Steps: `vswitch plan SUITE --dut local | bash`; attach a generator to the sockets
     that it names; exchange frames; Ctrl-C.
 
     Verify: every frame comes out of the other port with its addresses swapped; then nothing
@@ -97,7 +98,7 @@ def test_run_by_hand_it_forwards_frames_and_leaves_nothing(
     """
     log = tmp_path / "log"
     before = Path("/proc/meminfo").read_text()
-    script = plan("suites/pvp", "--dut", "local").stdout
+    script = plan(suite, "--dut", "local").stdout
     with by_hand(script, log) as process:
         wait_until(
             lambda: "Ctrl-C ends it" in log.read_text() or process.poll() is not None,

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from pytest_vswitch.errors import HostError, InputError
-from pytest_vswitch.hosts import netns
+from pytest_vswitch.hosts import netns, shell_script
 from pytest_vswitch.hosts.change import Change, ChangedByOthers
 from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.plan import PlanHost, Unanswered, script_for
 from pytest_vswitch.hosts.undo import undo
 from pytest_vswitch.machine import management
 from pytest_vswitch.traffic.af_packet import interface
@@ -77,6 +80,31 @@ def test_what_a_dead_run_left_is_undone(where: Wires) -> None:
     assert undo(Change("rewrote_in", "vswitch-none:/sys/class/net/g0/flags", "0x1002")) == ""
 
 
+@pytest.mark.parametrize("others", [False, True])
+def test_a_plan_undoes_it_too(host: LocalHost, where: Wires, others: bool) -> None:
+    """Steps: plan the generator; carry out by hand what it does to interfaces, and the undo."""
+    script = script_for(host, "The generator")
+    planned = PlanHost(host, script, needs_answers=True)
+    with contextlib.suppress(Unanswered), attached(planned, where):
+        pytest.fail("a plan ends before a program answers")
+    assert where.state("g0") == where.state("g1") == (DOWN, "0")
+    up = [step.text for step in script.up if " tee " in step.text]
+    back = [step.text for step in script.undo if step.text.startswith("put_back_in ")]
+    assert len(up) == len(back) == 4
+    bash("\n".join(up))
+    assert where.state("g0") == where.state("g1") == (UP, "1")
+    if others:
+        ip("-n", where.generator, "link", "set", "dev", "g1", "arp", "off")
+    lines = "\n".join(f"    {line}" for line in back)
+    bash(f"run=/nowhere\n{shell_script._words(lines)}{lines}\n")
+    assert where.state("g0") == (DOWN, "0")
+    assert where.state("g1") == ("0x1083" if others else DOWN, "0")
+
+
+def bash(script: str) -> None:
+    subprocess.run(["bash"], input=script, text=True, check=True, timeout=60)
+
+
 def test_what_the_kernel_refuses(host: LocalHost, where: Wires) -> None:
     with (
         pytest.raises(HostError, match="tee -- /sys/class/net/g0/mtu` failed"),
@@ -137,14 +165,14 @@ def test_interfaces_by_pci_address(host: LocalHost, monkeypatch: pytest.MonkeyPa
 
 
 def test_an_interface_of_the_management_is_left_alone(
-    host: LocalHost, where: Wires, monkeypatch: pytest.MonkeyPatch
+    host: LocalHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(management, "reasons", lambda host: {"eno1": "carries the default route"})
+    monkeypatch.setattr(management, "reasons", lambda host: {"lo": "carries the default route"})
     with (
-        pytest.raises(HostError, match="local: the interface eno1 is left alone: carries the def"),
-        interface.prepared(host, "", "eno1"),
+        pytest.raises(HostError, match="local: the interface lo is left alone: carries the def"),
+        attach(lab(None), host, Topology(("lo", "lo"))),
     ):
-        pytest.fail("prepared")
+        pytest.fail("attached")
 
 
 def test_an_interface_that_merges_frames_is_refused(host: LocalHost, where: Wires) -> None:

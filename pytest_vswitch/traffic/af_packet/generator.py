@@ -44,6 +44,7 @@ def attach(lab: Lab, host: Host, topology: NicTopology) -> Iterator[WorkerGenera
             )
         where = lab.where("ports", index, "generator")
         names.append(interface.find(host, space, port.generator, where))
+    interface.refuse_management(host, space, names)
     on_dut = lab.generator.host in (None, lab.dut.host)
     cpu = topology.generator_cpu if on_dut else None
     with contextlib.ExitStack() as stack:

@@ -7,7 +7,7 @@ routers there. Where such frames go into the DUT, its counters show more than wa
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.hosts import netns
@@ -56,14 +56,22 @@ def find(host: Host, space: str, wire: str, where: str) -> str:
     return names[0]
 
 
+def refuse_management(host: Host, space: str, names: Sequence[str]) -> None:
+    """Raise HostError, with the reason, for an interface that keeps the host reachable."""
+    if space:
+        return
+    reasons = management.reasons(host)
+    for name in names:
+        if name in reasons:
+            raise HostError(f"{host.name}: the interface {name} is left alone: {reasons[name]}")
+
+
 @contextlib.contextmanager
 def prepared(host: Host, space: str, name: str) -> Iterator[None]:
     """The interface up, and silent by itself; as it was found at the end.
 
-    Raises HostError, also for one that must not be touched.
+    Raises HostError.
     """
-    if not space and (reason := management.reasons(host).get(name)):
-        raise HostError(f"{host.name}: the interface {name} is left alone: {reason}")
     _refuse_merging(host, space, name)
     with contextlib.ExitStack() as stack:
         ipv6 = f"/proc/sys/net/ipv6/conf/{name}/disable_ipv6"

@@ -1,6 +1,6 @@
 """What a dead run has changed on a virtual DUT is put back: after kill -9, and after power cuts.
 
-`VLAB_EVERY_STEP=1 pytest tests/vlab/test_undo.py` cuts the power after each step of `at_work`.
+`VLAB_EVERY_STEP=1 pytest tests/vlab/test_leftovers.py` cuts the power after each step of `at_work`.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from tests.vlab.virtual import Virtual, differences, wait_for
 
 OWNER = f"/var/lib/pytest-vswitch/{RUN}/owner.json"
 
-VOLATILE = ("/run", "/tmp", "/dev/shm")
+VOLATILE = ("/run/pytest-vswitch", "/tmp", "/dev/shm")
 KEPT = ("/etc", "/root", "/srv", "/usr/local", "/var/lib/pytest-vswitch")
 """Directories that a boot makes anew, and some that it does not."""
 
@@ -63,6 +63,7 @@ def look(vlab: Virtual) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def before(vlab: Virtual) -> dict[str, str]:
     """The DUT as it is, with no run on it."""
+    vlab.ask("systemctl", "disable", "--now", "irqbalance")  # it moves interrupts as it likes
     vlab.ask("mkdir", "-p", "/run/pytest-vswitch", "/var/lib/pytest-vswitch")  # these stay
     vlab.ask("modprobe", "vfio-pci")
     return look(vlab)
@@ -105,7 +106,7 @@ def test_a_killed_agent(vlab: Virtual, before: dict[str, str]) -> None:
 
 
 @pytest.fixture(scope="module")
-def fresh(vlab: Virtual) -> dict[str, str]:
+def fresh(vlab: Virtual, before: dict[str, str]) -> dict[str, str]:
     """The DUT as a power cut and a boot leave it without any run, and two files written before."""
     vlab.ask("tee", "/srv/synced", stdin="kept")
     vlab.ask("sync", "/srv/synced")
