@@ -1,4 +1,4 @@
-"""`kill -9` at every single step of bringing a PVP up and taking it down again."""
+"""`kill -9` at every single step of bringing a topology up and taking it down again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import sys
 from functools import partial
 from pathlib import Path
 
+import pytest
+
 from pytest_vswitch.hosts.opening import open_address
 from tests.system.machine import Machine, processes, wait_until
 from tests.system.session import environment
@@ -16,12 +18,12 @@ MORTAL = """
 import os, signal, sys
 from pathlib import Path
 
+from pytest_vswitch import registry
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.lab import loader
-from pytest_vswitch.topologies import pvp
 
-run, last, logs = sys.argv[1], int(sys.argv[2]), Path(sys.argv[3])
+name, run, last, logs = sys.argv[1], sys.argv[2], int(sys.argv[3]), Path(sys.argv[4])
 STEPS = {"claim", "note", "spawn", "write", "undo", "release"}
 
 
@@ -48,7 +50,7 @@ class Mortal:
 
 host = LocalHost(run, Transcript(logs))
 host.engine = engine = Mortal(host.engine)
-with host, pvp.provision(loader.load("local"), host):
+with host, registry.topology(name).provision(loader.load("local"), host):
     engine.up = engine.steps
 print(engine.up, engine.steps)
 """
