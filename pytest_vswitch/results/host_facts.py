@@ -61,10 +61,19 @@ def collect(host: Host) -> HostFacts:
     return replace(facts, fingerprint=fingerprint(facts))
 
 
+_EMULATED = "QEMU TCG CPU"
+"""What a CPU calls itself that QEMU emulates, instruction by instruction."""
+
+
 def remarks(facts: HostFacts) -> tuple[str, ...]:
     """What about the host itself makes its numbers doubtful."""
     found = []
-    if facts.hypervisor not in ("none", UNKNOWN):
+    if facts.cpu_model.startswith(_EMULATED):
+        found.append(
+            f"the DUT is emulated in software ({facts.cpu_model}): no measure of speed, "
+            "only of functions"
+        )
+    elif facts.hypervisor not in ("none", UNKNOWN):
         found.append(f"the DUT is itself a virtual machine ({facts.hypervisor})")
     if facts.turbo == "on":
         found.append("turbo is on: the CPU's frequency depends on its temperature and neighbours")

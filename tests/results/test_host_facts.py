@@ -124,3 +124,10 @@ def test_a_virtual_machine_says_so(host: LocalHost) -> None:
     assert facts.hypervisor == "QEMU"
     assert host_facts.remarks(facts) == ("the DUT is itself a virtual machine (QEMU)",)
     assert host_facts.remarks(replace(facts, hypervisor="none")) == ()
+
+
+def test_an_emulated_machine_is_no_measure_of_speed(host: LocalHost) -> None:
+    """As `/proc/cpuinfo` says it in a QEMU 10 without KVM, `-cpu max`."""
+    files = {"/proc/cpuinfo": "model name\t: QEMU TCG CPU version 2.5+\nflags : hypervisor\n"}
+    [remark] = host_facts.remarks(host_facts.collect(elsewhere(host, files)))
+    assert "emulated in software (QEMU TCG CPU version 2.5+): no measure of speed" in remark

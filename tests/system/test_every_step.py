@@ -38,7 +38,7 @@ class Mortal:
             return found
 
         def step(*arguments, **options):
-            if name in STEPS or arguments[0][0] in ("mkdir", "rm", "mv", "taskset"):
+            if name in STEPS or arguments[0][0] in ("ln", "mkdir", "rm", "mv", "taskset"):
                 if self.steps == last:
                     print("killed before", name, *map(repr, arguments[:1]), flush=True)
                     os.kill(os.getpid(), signal.SIGKILL)
@@ -56,10 +56,10 @@ print(engine.up, engine.steps)
 """
 
 
-def bring_up(run: str, last: int, logs: Path) -> subprocess.CompletedProcess[str]:
-    """Bring a PVP up and take it down, and be killed before step number `last`."""
+def bring_up(topology: str, run: str, last: int, logs: Path) -> subprocess.CompletedProcess[str]:
+    """Bring it up and take it down, and be killed before step number `last`."""
     logs.mkdir()
-    argv = [sys.executable, "-c", MORTAL, run, str(last), str(logs)]
+    argv = [sys.executable, "-c", MORTAL, topology, run, str(last), str(logs)]
     return subprocess.run(argv, env=environment(), capture_output=True, text=True, timeout=300)
 
 
@@ -67,19 +67,22 @@ def _gone(run: str) -> bool:
     return not processes(run)
 
 
-def test_a_pvp_killed_before_any_step_is_undone(tmp_path: Path, machine: Machine) -> None:
-    """Steps: bring a PVP up and down to count its steps; then, for each step, kill it just
+@pytest.mark.parametrize("topology", ["pvp", "container"])
+def test_a_run_killed_before_any_step_is_undone(
+    tmp_path: Path, machine: Machine, topology: str
+) -> None:
+    """Steps: bring a topology up and down to count its steps; then, for each step, kill it just
     before that step, and clean up as `vswitch doctor local --clean` does.
 
     Verify: nothing of it is left, each time: process, file, socket, mount, hugepage.
     """
-    whole = bring_up("every-step", -1, tmp_path / "whole")
+    whole = bring_up(topology, "every-step", -1, tmp_path / "whole")
     assert whole.returncode == 0, whole.stderr
     up, steps = map(int, whole.stdout.split())
     assert 10 < up < steps
     for last in range(steps):
         run = f"every-step-{last}"
-        died = bring_up(run, last, tmp_path / run)
+        died = bring_up(topology, run, last, tmp_path / run)
         assert died.returncode == -signal.SIGKILL, died.stderr
         wait_until(partial(_gone, run), f"the end of its programs: {died.stdout}")
         with open_address("local") as host:

@@ -47,7 +47,7 @@ def found(vlab: Virtual, tmp_path_factory: pytest.TempPathFactory) -> Path:
     argv += ["--known-hosts", str(vlab.place.known_hosts)]
     assert cli.main([*argv, "--probe-wiring", "-o", str(path)]) == 0
     left = differences(before, vlab.snapshot("/etc", "/root"))
-    assert [line for line in left if line.startswith(("file", "link"))] == []
+    assert not re.search("^(file|link) .*", left, re.MULTILINE)
     return path
 
 
@@ -150,4 +150,4 @@ def test_a_plan_is_valid_shell(
     assert shellcheck
     done = subprocess.run([shellcheck, str(script)], capture_output=True, text=True, check=False)
     assert done.stdout == ""
-    assert differences(before, vlab.snapshot("/etc", "/root")) == []
+    assert differences(before, vlab.snapshot("/etc", "/root")) == ""

@@ -66,10 +66,12 @@ def _is_its_own(name: str) -> bool:
     return name.startswith(("process (", "process /lib/systemd/", "process python3 -I"))
 
 
-def differences(before: dict[str, str], now: dict[str, str]) -> list[str]:
-    """What is not as it was, with how it was and is."""
+def differences(before: dict[str, str], now: dict[str, str]) -> str:
+    """What is not as it was, with how it was and is; a line for each."""
     names = sorted({name for name, _ in before.items() ^ now.items()})
-    return [f"{name}: {before.get(name, 'not there')} -> {now.get(name, 'gone')}" for name in names]
+    return "\n".join(
+        f"{name}: {before.get(name, 'not there')} -> {now.get(name, 'gone')}" for name in names
+    )
 
 
 def lab_texts() -> tuple[str, str]:
