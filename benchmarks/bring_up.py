@@ -14,6 +14,7 @@ import tempfile
 import time
 from pathlib import Path
 from statistics import median
+from typing import cast
 
 from pytest_vswitch.apps import guest_image
 from pytest_vswitch.hosts import hugepages
@@ -22,7 +23,7 @@ from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.lab import loader
 from pytest_vswitch.measure.functional import wait_until_forwarding
 from pytest_vswitch.topologies import pvp
-from pytest_vswitch.traffic.memif.generator import attach
+from pytest_vswitch.traffic.memif.generator import MemifTopology, attach
 
 BARE = Path(__file__).with_name("bare_pvp.sh")
 
@@ -34,7 +35,7 @@ def ours(directory: Path) -> tuple[float, float]:
     with (
         LocalHost(directory.name, Transcript(directory)) as host,
         pvp.provision(lab, host) as topology,
-        attach(lab, host, topology) as generator,
+        attach(lab, host, cast("MemifTopology", topology)) as generator,
     ):
         wait_until_forwarding(topology, generator, 30)
         up = time.monotonic()

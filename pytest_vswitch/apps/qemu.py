@@ -63,9 +63,10 @@ class Parameters:
         memory = f"memory-backend-memfd,id=memory,size={self.memory_mb}M,share=on"
         if self.hugepage_kb:
             memory += f",hugetlb=on,hugetlbsize={self.hugepage_kb}k,prealloc=on"
+        rest = f"1-{self.vcpus - 1}"
         kernel_arguments = [
             "console=ttyS0 quiet panic=-1 nmi_watchdog=0",
-            f"isolcpus=1-{self.vcpus - 1}" if self.vcpus > 1 else "",
+            f"isolcpus={rest} rcu_nocbs={rest} irqaffinity=0" if self.vcpus > 1 else "",
             f"vswitch.ports={','.join(port.address for port in self.ports)}",
             f"vswitch.hugepages={self.guest_hugepages}",
         ]

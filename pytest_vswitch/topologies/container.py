@@ -63,14 +63,13 @@ class Container:
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for what the lab or the host lacks; nothing is changed."""
     require_ports(lab, NAME, PORTS)
-    for program, package, where in (
-        (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
-        ("podman", "podman", ""),
-    ):
-        if not host.which(program):
-            raise InputError(
-                f"{where}{host.name} has no program `{program}`: apt-get install {package}"
-            )
+    ports.require_programs(
+        host,
+        [
+            (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
+            ("podman", "podman", ""),
+        ],
+    )
     podman.find_runtime(host)
     if not host.is_root():
         raise InputError(

@@ -30,6 +30,15 @@ class SwitchPorts:
     """For EAL's `--vdev`."""
 
 
+def require_programs(host: Host, programs: Sequence[tuple[str, str, str]]) -> None:
+    """Raise InputError for one that the host lacks: (program, its package, place in the lab)."""
+    for program, package, where in programs:
+        if not host.which(program):
+            raise InputError(
+                f"{where}{host.name} has no program `{program}`: apt-get install {package}"
+            )
+
+
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for a NIC port that is not there, or that must not be touched."""
     for index, port in enumerate(lab.ports[:PORTS]):

@@ -17,7 +17,6 @@ from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.lab.preflight import check_lcores, require_ports
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import lcores, ports
-from pytest_vswitch.topologies.lcores import LcorePlan
 from pytest_vswitch.topologies.ports import PORTS
 from pytest_vswitch.topologies.vhost_chain import EndpointFacts, VhostChain, start_switch
 
@@ -69,16 +68,15 @@ class VirtualMachine:
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for what the lab or the host lacks; nothing is changed."""
     require_ports(lab, NAME, PORTS)
-    for program, package, where in (
-        (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
-        (lab.guest.qemu, "qemu-system-x86", f"{lab.where('guest', 'qemu')}: "),
-        ("busybox", "busybox-static", ""),
-        ("cpio", "cpio", ""),
-    ):
-        if not host.which(program):
-            raise InputError(
-                f"{where}{host.name} has no program `{program}`: apt-get install {package}"
-            )
+    ports.require_programs(
+        host,
+        [
+            (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
+            (lab.guest.qemu, "qemu-system-x86", f"{lab.where('guest', 'qemu')}: "),
+            ("busybox", "busybox-static", ""),
+            ("cpio", "cpio", ""),
+        ],
+    )
     if not host.is_root():
         raise InputError(
             f"{NAME} on {host.name} needs root: for hugepages, DPDK's physical addresses and "
@@ -86,7 +84,7 @@ def preflight(lab: Lab, host: Host) -> None:
         )
     ports.preflight(lab, host)
     check_lcores(lab, set(lcores.available(host)))
-    _plan_lcores(lab, host)
+    lcores.plan_for(lab, host)
     guest_image.find_kernel(host, lab.guest.kernel)
     qemu.require_memory(host, lab.dut.memory_mb + lab.guest.memory_mb)
 
@@ -99,7 +97,7 @@ def provision(lab: Lab, host: Host) -> Iterator[VhostChain]:
     DutError, with its last words, for a program that does not come up.
     """
     preflight(lab, host)
-    cores = _plan_lcores(lab, host)
+    cores = lcores.plan_for(lab, host)
     image = guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=lab.dut.testpmd)
     accelerator = kvm.choose(host, lab.guest.accelerator, image, lab.guest.qemu)
 
@@ -155,12 +153,3 @@ def provision(lab: Lab, host: Host) -> Iterator[VhostChain]:
             ),
         )
         yield VhostChain(NAME, host, bound.ports, switch, machine, cores, pages)
-
-
-def _plan_lcores(lab: Lab, host: Host) -> LcorePlan:
-    return lcores.plan(
-        lcores.available(host),
-        lcores=None if lab.dut.lcores == "auto" else lab.dut.lcores,
-        vcpus=lab.guest.vcpus,
-        generator_cpu=lab.generator.cpu,
-    )

@@ -53,7 +53,7 @@ def test_a_guest_without_hugepages_or_kvm() -> None:
     assert option(argv, "-smp") == ["3"]
     assert option(argv, "-object") == ["memory-backend-memfd,id=memory,size=1024M,share=on"]
     assert option(argv, "-append") == [
-        "console=ttyS0 quiet panic=-1 nmi_watchdog=0 isolcpus=1-2 "
+        "console=ttyS0 quiet panic=-1 nmi_watchdog=0 isolcpus=1-2 rcu_nocbs=1-2 irqaffinity=0 "
         "vswitch.ports=0000:00:10.0,0000:00:11.0 vswitch.hugepages=160"
     ]
     assert option(argv, "-netdev") == [
