@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,10 @@ from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.opening import open_host
 from pytest_vswitch.lab import loader
 from pytest_vswitch.vlab import ports
+from tests.machines.disk import PROJECT
 from tests.vlab.virtual import NAME, PORTS, Virtual, differences
+
+SHORT = ("--quick", "--trial-duration", "0.5", "--precision", "0.5")
 
 LEFT_FOR_US = ("vfio", "nic-pause")
 """Required, and mended by a command on the DUT, neither by --tune nor by a boot."""
@@ -148,3 +152,23 @@ def test_a_plan_is_valid_shell(vlab: Virtual, tmp_path: Path) -> None:
         argv = ["shellcheck", str(tmp_path / name)]
         assert subprocess.run(argv, stdout=subprocess.PIPE, text=True, check=False).stdout == ""
     assert differences(before, vlab.snapshot("/etc", "/root")) == ""
+
+
+def test_frames_go_through_its_ports_and_a_container(vlab: Virtual, tmp_path: Path) -> None:
+    """Steps: the container suite, from TAP devices here through both NIC ports of the DUT.
+
+    Verify: it passes, says that speed means nothing there, and leaves the DUT as it was.
+    """
+    vlab.ask("modprobe", "vfio-pci")  # a run leaves a module loaded
+    before = vlab.snapshot("/etc", "/root")
+    argv = [sys.executable, "-m", "pytest", "suites/container", "--dut", vlab.lab, *SHORT]
+    argv += ["--reports", str(tmp_path), "-p", "no:cacheprovider", "--wait", "5m"]
+    done = subprocess.run(
+        argv, cwd=PROJECT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=600
+    )
+    assert done.returncode == 0, done.stdout
+    assert "the DUT is emulated in software (QEMU TCG CPU" in done.stdout
+    [results] = tmp_path.glob("*/results.json")
+    assert "no measure of speed, only of functions" in results.read_text()
+    left = differences(before, vlab.snapshot("/etc", "/root"))
+    assert [line for line in left.splitlines() if "/proc/irq/" not in line] == []
