@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -95,12 +96,13 @@ def unset_variable(dut: Machine, directory: Path) -> str:
 
 Spoil = Callable[[Machine, Path], str]
 
-FAULTS: list[tuple[Spoil, str]] = [
+FAULTS: list[tuple[Spoil, str]] = [  # and a pattern in what is told
     (wrong_key, "every key was refused"),
     (unknown_host, "then `vswitch lab trust root@"),
     (changed_host_key, "has changed; the connection was ended"),
-    (host_down, "no answer from"),
-    (refused_port, "(connection refused): is sshd running there?"),
+    # The kernel may have noticed by itself that nobody has the address.
+    (host_down, "no answer from|No route to host"),
+    (refused_port, r"\(connection refused\): is sshd running there\?"),
     (unknown_name, "the name `no-such-host.invalid` does not resolve"),
     (unset_variable, "read -rs NO_SUCH_VARIABLE && export NO_SUCH_VARIABLE"),
 ]
@@ -117,7 +119,7 @@ def test_a_host_that_cannot_be_had(
         (vswitch("lab", "status", path), "vswitch: error: "),
     ):
         assert status == 4
-        assert words in text
+        assert re.search(words, text)
         assert text.count(prefix) == 1
         assert "Traceback" not in text
         assert "INTERNALERROR" not in text
