@@ -26,7 +26,7 @@ from pytest_vswitch.hosts import wire
 from pytest_vswitch.hosts.child import REACT_S, TAKE_S, Child
 from pytest_vswitch.hosts.engine import LocalEngine
 from pytest_vswitch.hosts.outbox import Outbox
-from pytest_vswitch.hosts.reservation import Claimant, Program, boot_id
+from pytest_vswitch.hosts.reservation import boot_id, claimant_of
 from pytest_vswitch.hosts.undo import Change
 
 SILENCE_S = 15.0
@@ -356,7 +356,7 @@ class _Agent:
         return self._engine.glob(header["pattern"])
 
     def _do_claim(self, header: dict[str, Any], payload: bytes) -> Any:
-        claimant = _claimant(header["claimant"])
+        claimant = claimant_of(header["claimant"])
         refusal = self._engine.claim(claimant, header["queue"])
         if refusal is None:
             self._claimed = True
@@ -435,7 +435,3 @@ def _plain(value: Any) -> Any:
     if hasattr(value, "__dataclass_fields__"):
         return {name: _plain(getattr(value, name)) for name in value.__dataclass_fields__}
     return str(value) if isinstance(value, Path) else value
-
-
-def _claimant(fields: dict[str, Any]) -> Claimant:
-    return Claimant(**{**fields, "program": Program(**fields["program"])})

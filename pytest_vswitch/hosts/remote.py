@@ -9,7 +9,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts import wire
@@ -17,7 +16,14 @@ from pytest_vswitch.hosts.child import GRACE_S, REACT_S, TAKE_S
 from pytest_vswitch.hosts.engine import Ended
 from pytest_vswitch.hosts.leftovers import Leftover
 from pytest_vswitch.hosts.link import Link
-from pytest_vswitch.hosts.reservation import LEAVE_S, Claimant, Owner, Program, Refusal
+from pytest_vswitch.hosts.reservation import (
+    LEAVE_S,
+    Claimant,
+    Owner,
+    Refusal,
+    claimant_of,
+    owner_of,
+)
 from pytest_vswitch.hosts.undo import Change
 
 UNDO_S = 120.0
@@ -152,8 +158,8 @@ class RemoteEngine:
             self._link.keep(given, self._reconnect_s)
             return None
         owner = refused["owner"]
-        before = tuple(map(_claimant, refused["before"]))
-        return Refusal(_owner(owner) if owner else None, before)
+        before = tuple(map(claimant_of, refused["before"]))
+        return Refusal(owner_of(owner) if owner else None, before)
 
     def release(self) -> list[str]:
         return list(self._link.call("release", timeout_s=UNDO_S)[0])
@@ -170,10 +176,10 @@ class RemoteEngine:
     # --- other runs ---
 
     def owners(self) -> list[Owner]:
-        return [_owner(fields) for fields in self._link.call("owners")[0]]
+        return [owner_of(fields) for fields in self._link.call("owners")[0]]
 
     def queue(self) -> list[Claimant]:
-        return [_claimant(fields) for fields in self._link.call("queue")[0]]
+        return [claimant_of(fields) for fields in self._link.call("queue")[0]]
 
     def leftovers(self) -> list[Leftover]:
         return [
@@ -229,16 +235,3 @@ def _as_os_error() -> Iterator[None]:
         yield
     except HostError as error:
         raise OSError(str(error)) from None
-
-
-def _claimant(fields: dict[str, Any]) -> Claimant:
-    return Claimant(**{**fields, "program": Program(**fields["program"])})
-
-
-def _owner(fields: dict[str, Any]) -> Owner:
-    return Owner(
-        _claimant(fields["claimant"]),
-        Program(**fields["program"]),
-        fields["since"],
-        fields["taken_by"],
-    )

@@ -210,9 +210,7 @@ def runs(state: Path) -> list[Path]:
 def read_owner(directory: Path) -> Owner | None:
     try:
         fields = json.loads((directory / "owner.json").read_text())
-        by = taken(directory)
-        program = Program(**fields["program"])
-        return Owner(_claimant(fields["claimant"]), program, fields["since"], by)
+        return owner_of({**fields, "taken_by": taken(directory)})
     except (OSError, ValueError, TypeError, KeyError):
         return None
 
@@ -272,7 +270,7 @@ def _tickets(state: Path) -> list[tuple[Path, Claimant]]:
         try:
             fields = json.loads(path.read_text())
             alive = Program(**fields["program"]).alive
-            claimant = _claimant(fields["claimant"])
+            claimant = claimant_of(fields["claimant"])
         except (OSError, ValueError, TypeError, KeyError):
             continue  # being written, or just removed
         if alive:
@@ -283,8 +281,15 @@ def _tickets(state: Path) -> list[tuple[Path, Claimant]]:
     return found
 
 
-def _claimant(fields: Any) -> Claimant:
+def claimant_of(fields: dict[str, Any]) -> Claimant:
+    """From `asdict`. Raises TypeError, KeyError."""
     return Claimant(**{**fields, "program": Program(**fields["program"])})
+
+
+def owner_of(fields: dict[str, Any]) -> Owner:
+    """From `asdict`, or from its file. Raises TypeError, KeyError."""
+    claimant, program = claimant_of(fields["claimant"]), Program(**fields["program"])
+    return Owner(claimant, program, fields["since"], fields.get("taken_by", ""))
 
 
 def _write(path: Path, text: str) -> None:

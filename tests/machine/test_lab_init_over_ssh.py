@@ -85,3 +85,16 @@ def test_wires_between_two_hosts_over_ssh_are_found(machines: MakeMachine) -> No
     ):
         found = wiring.find(End(near, ["ens1f0", "ens1f1"]), End(far, ["enp1s0f0", "enp1s0f1"]))
     assert found == Wires({"ens1f0": "enp1s0f1", "ens1f1": "enp1s0f0"}, {})
+
+
+def test_an_interface_that_is_down_is_up_for_the_probe_only(machines: MakeMachine) -> None:
+    one, other = machines("dut"), machines("tg")
+    wire(one, "ens1f0", other, "enp1s0f0")
+    one.run(["ip", "link", "set", "ens1f0", "down"])
+    show = ["ip", "-o", "link", "show", "ens1f0"]
+    assert b"state DOWN" in one.run(show).stdout
+    with open_address("root@dut", Ssh(config=str(one.config)), run="probe") as host:
+        with wiring.up(host, ["ens1f0"]):
+            wiring.wait_for_links(host, ["ens1f0"])
+            assert b"state UP" in one.run(show).stdout
+        assert b"state DOWN" in one.run(show).stdout

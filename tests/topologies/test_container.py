@@ -4,63 +4,23 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.plan import PlanHost, script_for
 from pytest_vswitch.hosts.shell_script import Script
 from pytest_vswitch.hosts.transcript import Transcript
-from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import container, lcores
-from tests.hosts.machine import machine
 from tests.hosts.test_plan import Untouchable
+from tests.topologies.elsewhere import Elsewhere, host, lab
 
-
-def lab(**sections: Any) -> Lab:
-    ports = [{"kind": "memif"}, {"kind": "memif"}]
-    return Lab.model_validate({"name": "it", "dut": {"host": "local"}, "ports": ports, **sections})
+__all__ = ["host"]
 
 
 # --- what it needs ------------------------------------------------------------------------
-
-
-class Elsewhere(LocalHost):
-    """A machine that has what a container needs, unless a test takes it away."""
-
-    lacks: tuple[str, ...] = ()
-    root = True
-    meminfo = "MemAvailable: 9999999 kB"
-
-    def which(self, program: str) -> str | None:
-        return None if program in self.lacks else f"/usr/bin/{program}"
-
-    def is_root(self) -> bool:
-        return self.root
-
-    def read_text(self, path: str) -> str:
-        told = {
-            "/proc/meminfo": self.meminfo,
-            "/proc/self/status": "Name: x\nCpus_allowed_list:\t0-3,8\n",
-        }
-        if path not in told:
-            raise FileNotFoundError(path)
-        return told[path]
-
-    def read_texts(self, pattern: str) -> dict[str, str]:
-        return {}
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Elsewhere]:
-    with machine(tmp_path) as here:
-        other = object.__new__(Elsewhere)
-        other.__dict__.update(here.__dict__)
-        yield other
 
 
 def test_a_machine_that_has_everything_is_not_changed(host: Elsewhere, tmp_path: Path) -> None:

@@ -2,62 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.hosts.local import LocalHost
-from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import pvp
-from tests.hosts.machine import machine
+from tests.topologies.elsewhere import Elsewhere, host, lab
 
-
-def lab(**sections: Any) -> Lab:
-    ports = [{"kind": "memif"}, {"kind": "memif"}]
-    return Lab.model_validate({"name": "it", "dut": {"host": "local"}, "ports": ports, **sections})
-
-
-class Elsewhere(LocalHost):
-    """A machine that has what PVP needs, unless a test takes it away."""
-
-    lacks = ""
-    root = True
-    meminfo = "MemAvailable: 9999999 kB"
-
-    def which(self, program: str) -> str | None:
-        return None if program == self.lacks else f"/usr/bin/{program}"
-
-    def is_root(self) -> bool:
-        return self.root
-
-    def exists(self, path: str) -> bool:
-        return True
-
-    def glob(self, pattern: str) -> list[str]:
-        return ["/boot/vmlinuz-6.1"] if pattern.startswith("/boot") else []
-
-    def read_text(self, path: str) -> str:
-        told = {
-            "/proc/meminfo": self.meminfo,
-            "/proc/self/status": "Name: x\nCpus_allowed_list:\t0-3,8\n",
-        }
-        if path not in told:
-            raise FileNotFoundError(path)
-        return told[path]
-
-    def read_texts(self, pattern: str) -> dict[str, str]:
-        return {}
-
-
-@pytest.fixture
-def host(tmp_path: Path) -> Iterator[Elsewhere]:
-    with machine(tmp_path) as here:
-        other = object.__new__(Elsewhere)
-        other.__dict__.update(here.__dict__)
-        yield other
+__all__ = ["host"]
 
 
 def test_a_machine_that_has_everything(host: Elsewhere) -> None:
@@ -76,14 +29,14 @@ def test_a_machine_that_has_everything(host: Elsewhere) -> None:
 def test_a_missing_program_is_told_with_its_package(
     host: Elsewhere, program: str, package: str
 ) -> None:
-    host.lacks = program
+    host.lacks = (program,)
     message = f"local has no program `{program}`: apt-get install {package}$"
     with pytest.raises(InputError, match=message):
         pvp.preflight(lab(), host)
 
 
 def test_the_labs_own_testpmd_is_looked_for(host: Elsewhere) -> None:
-    host.lacks = "/opt/dpdk/testpmd"
+    host.lacks = ("/opt/dpdk/testpmd",)
     with pytest.raises(InputError, match="local has no program `/opt/dpdk/testpmd`"):
         pvp.preflight(lab(dut={"host": "local", "testpmd": "/opt/dpdk/testpmd"}), host)
 

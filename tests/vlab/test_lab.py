@@ -24,8 +24,8 @@ SHORT = ("--quick", "--trial-duration", "0.5", "--precision", "0.5")
 LEFT_FOR_US = ("vfio", "nic-pause")
 """Required, and mended by a command on the DUT, neither by --tune nor by a boot."""
 
-AT_BOOT = ("isolcpus", "nohz_full", "rcu_nocbs", "hugepages", "thp", "irq-affinity")
-"""What a kernel command line mends."""
+AT_BOOT = ("isolcpus", "nohz_full", "rcu_nocbs", "hugepages", "thp", "corrected-errors")
+"""What a kernel command line mends. Interrupts are irqbalance's to move, afterwards."""
 
 
 def check(
@@ -70,6 +70,11 @@ def test_init_never_offers_the_management_nic(found: Path) -> None:
     assert re.search(r"enp0s1 \(1af4:1000, virtio-pci\).{0,99}not chosen: never touched:", text)
 
 
+def test_init_advises_no_more_hugepages_than_it_has_memory(found: Path) -> None:
+    text = " ".join(found.read_text().replace("#", "").split())
+    assert "reserve them at boot: default_hugepagesz=2M hugepagesz=2M hugepages=640" in text
+
+
 def test_the_packaged_lab_is_what_init_finds(found: Path, vlab: Virtual) -> None:
     ours, theirs = loader.load(vlab.lab), loader.load(str(found))
     assert ours.dut.lcores == theirs.dut.lcores
@@ -88,12 +93,16 @@ def test_check_names_what_is_missing(vlab: Virtual, capsys: pytest.CaptureFixtur
 def test_tuning_is_put_back(vlab: Virtual, capsys: pytest.CaptureFixture[str]) -> None:
     """Verify: what --tune says that it did is so in between, and by plain ssh it is as before."""
     steps = check(vlab, capsys, "--tune")[0]["tuned"]["steps"]
-    assert {step["item"] for step in steps} >= {"hugepages", "irq-affinity", "workqueues", "thp"}
-    paths = [step["path"] for step in steps]
+    [freezer] = [step["path"] for step in steps if step["item"] == "irqbalance"]
+    assert vlab.ask("cat", freezer) == "0\n"
+    vlab.ask("systemctl", "stop", "irqbalance")  # it moves interrupts as it likes
+    paths = [step["path"] for step in steps if step["path"] != freezer]
     before = vlab.ask("cat", *paths)
     answer, states = check(vlab, capsys, "--tune")
+    done = {step["item"] for step in answer["tuned"]["steps"]}
+    assert done >= {"hugepages", "irq-affinity", "workqueues", "thp"}
     assert not answer["tuned"]["refused"]
-    assert {states[step["item"]] for step in steps} == {"ok"}
+    assert {states[item] for item in done} == {"ok"}
     assert {item["state"] for item in answer["tuned"]["before"]} >= {"advised", "required"}
     assert vlab.ask("cat", *paths) == before
 
@@ -117,12 +126,10 @@ def test_a_boot_with_the_advised_arguments_mends_the_rest(
     assert vlab.ask("cat", "/proc/sys/kernel/random/boot_id") != boot_id
     assert vlab.ask("cat", "/proc/cmdline").endswith(f" {words.strip(chr(39))}\n")
     assert vlab.ask("cat", "/sys/devices/system/cpu/isolated") == "2-3\n"
-    answer, states = check(vlab, capsys)
+    _, states = check(vlab, capsys)
     assert {states[item] for item in AT_BOOT} == {"ok"}
     missing = [name for name, state in states.items() if state == "required"]
     assert sorted(missing) == sorted(LEFT_FOR_US)
-    assert not [item["kernel_arguments"] for item in answer["items"] if item["state"] == "advised"
-                and item["kernel_arguments"]]  # fmt: skip
 
 
 def test_two_runs_at_once(vlab: Virtual, capsys: pytest.CaptureFixture[str]) -> None:
@@ -168,7 +175,7 @@ def test_frames_go_through_its_ports_and_a_container(vlab: Virtual, tmp_path: Pa
     )
     assert done.returncode == 0, done.stdout
     assert "the DUT is emulated in software (QEMU TCG CPU" in done.stdout
-    [results] = tmp_path.glob("*/results.json")
-    assert "no measure of speed, only of functions" in results.read_text()
+    results = next(tmp_path.glob("*/results.json")).read_text()
+    assert "no measure of speed, only of functions" in results
     left = differences(before, vlab.snapshot("/etc", "/root"))
     assert [line for line in left.splitlines() if "/proc/irq/" not in line] == []
