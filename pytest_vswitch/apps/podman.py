@@ -86,6 +86,9 @@ events_logger = "none"
 lock_type = "file"
 tmp_dir = "{directory}/tmp"
 conmon_env_vars = ["PATH={_PATH}", "{MARK}={run}"]
+
+[network]
+network_config_dir = "{directory}/networks"
 """
 
 

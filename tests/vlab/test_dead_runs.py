@@ -1,6 +1,6 @@
 """What a dead run has changed on a virtual DUT is put back: after kill -9, and after power cuts.
 
-`VLAB_EVERY_STEP=1 pytest tests/vlab/test_leftovers.py` cuts the power after each step of `at_work`.
+`VLAB_EVERY_STEP=1 pytest tests/vlab/test_dead_runs.py` cuts the power after each step of `at_work`.
 """
 
 from __future__ import annotations
@@ -68,12 +68,13 @@ def look_after_boot(vlab: Virtual) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def before(vlab: Virtual) -> dict[str, str]:
+def before(vlab: Virtual) -> Iterator[dict[str, str]]:
     """The DUT as it is, with no run on it."""
     vlab.ask("systemctl", "disable", "--now", "irqbalance")  # it moves interrupts as it likes
     vlab.ask("mkdir", "-p", "/run/pytest-vswitch", "/var/lib/pytest-vswitch")  # these stay
     vlab.ask("modprobe", "vfio-pci")
-    return look(vlab)
+    yield look(vlab)
+    vlab.ask("systemctl", "enable", "--now", "irqbalance")
 
 
 def test_every_step_shows(vlab: Virtual, before: dict[str, str]) -> None:
