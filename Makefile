@@ -1,11 +1,12 @@
 # Two commands for a new machine (Debian 12, root): `make pvp` and `make test`.
 PYTEST = .venv/bin/pytest
 
-.PHONY: help setup pvp test lint lock clean
+.PHONY: help setup pvp test test-vlab lint lock clean
 
 help:
 	@echo "make pvp    install what is missing, certify a PVP on this machine (--quick)"
 	@echo "make test   install what is missing, run the project's tests"
+	@echo "make test-vlab  its tests on an emulated machine, too: labs, tuning, power cuts"
 	@echo "make lint   ruff and mypy --strict"
 	@echo "make lock   pin the development dependencies anew (ci/requirements.txt)"
 	@echo "make clean  remove .venv and caches; reports stay"
@@ -19,6 +20,10 @@ pvp: setup
 test:
 	@ci/setup $$(grep -v '^#' ci/test-packages)
 	$(PYTEST)
+
+test-vlab:
+	@ci/setup $$(grep -v '^#' ci/test-packages)
+	$(PYTEST) -m vlab tests/vlab
 
 lint: setup
 	.venv/bin/ruff check

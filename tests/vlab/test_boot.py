@@ -11,6 +11,8 @@ import pytest
 from pytest_vswitch.vlab import keys, ports
 from tests.vlab.virtual import NAME, Virtual, wait_for
 
+pytestmark = pytest.mark.vlab
+
 RECEIVE = """
 import socket
 s = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(0x88b5))

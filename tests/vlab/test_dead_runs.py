@@ -1,6 +1,6 @@
 """What a dead run has changed on a virtual DUT is put back: after kill -9, and after power cuts.
 
-`VLAB_EVERY_STEP=1 pytest tests/vlab/test_dead_runs.py` cuts the power after each step of `at_work`.
+`VLAB_EVERY_STEP=1 pytest -m vlab tests/vlab/test_dead_runs.py` cuts the power after each step of `at_work`.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from pytest_vswitch.lab import loader
 from tests.machines.disk import PROJECT
 from tests.vlab.at_work import RUN, STEPS
 from tests.vlab.virtual import Virtual, differences, wait_for
+
+pytestmark = pytest.mark.vlab
 
 OWNER = f"/var/lib/pytest-vswitch/{RUN}/owner.json"
 

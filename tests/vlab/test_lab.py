@@ -20,6 +20,8 @@ from pytest_vswitch.vlab import ports
 from tests.machines.disk import PROJECT
 from tests.vlab.virtual import NAME, PORTS, Virtual, differences
 
+pytestmark = pytest.mark.vlab
+
 SHORT = ("--quick", "--trial-duration", "0.5", "--precision", "0.5")
 
 LEFT_FOR_US = ("vfio", "nic-pause")

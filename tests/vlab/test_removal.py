@@ -6,7 +6,11 @@ import os
 import signal
 from pathlib import Path
 
+import pytest
+
 from tests.vlab.virtual import NAME, Virtual, seen, wait_for
+
+pytestmark = pytest.mark.vlab
 
 
 def test_a_killed_supervisor_takes_the_machine_with_it(vlab: Virtual) -> None:

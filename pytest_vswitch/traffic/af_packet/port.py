@@ -7,6 +7,7 @@ arrived is received into empty buffers when one looks.
 
 from __future__ import annotations
 
+import array
 import contextlib
 import errno
 import fcntl
@@ -32,13 +33,14 @@ _EMPTYING_S = 1.0
 """Frames that come faster than they can be thrown away end this, not us."""
 _LOOK_S = 0.05
 
-# linux/if_packet.h, asm-generic/socket.h, linux/sockios.h, linux/if.h, linux/if_ether.h
+# linux/if_packet.h, asm-generic/socket.h, linux/{sockios,ethtool,if,if_ether}.h
 _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _STATISTICS, _QDISC_BYPASS, _IGNORE_OUTGOING = 1, 6, 20, 23
 _PROMISCUOUS = 1
 _SNDBUFFORCE, _RCVBUFFORCE = 32, 33
 _SIOCGIFFLAGS, _SIOCGIFMTU = 0x8913, 0x8921
-_UP, _RUNNING = 0x1, 0x40
+_SIOCETHTOOL, _GLINK = 0x8946, 0x0A
+_UP = 0x1
 _ALL_PROTOCOLS = 0x0003
 
 _NOT_TAKEN = (errno.ENOBUFS, errno.EAGAIN)
@@ -69,8 +71,8 @@ class PacketPort:
     def connect(self, timeout_s: float) -> None:
         """Wait for the link. Raises DutError when there is none."""
         deadline = time.monotonic() + timeout_s
-        while not (flags := self._ask(_SIOCGIFFLAGS) & 0xFFFF) & _RUNNING:
-            if not flags & _UP:
+        while not self._has_link():
+            if not self._ask(_SIOCGIFFLAGS) & _UP:
                 raise DutError(f"{self.name} is down: ip link set dev {self.name} up")
             if time.monotonic() > deadline:
                 raise DutError(
@@ -116,6 +118,16 @@ class PacketPort:
 
     def close(self) -> None:
         self._socket.close()
+
+    def _has_link(self) -> bool:
+        """As ethtool tells: IFF_RUNNING is late, and claims a link before it has looked."""
+        answer = array.array("I", [_GLINK, 0])
+        asked = struct.pack("16sP16x", self.name.encode(), answer.buffer_info()[0])
+        try:
+            fcntl.ioctl(self._socket, _SIOCETHTOOL, asked)
+        except OSError as error:
+            raise DutError(_gone(self.name, error.errno)) from None
+        return bool(answer[1])
 
     def _ask(self, request: int) -> int:
         """A number that the kernel knows of the interface. Raises DutError if it is gone."""
