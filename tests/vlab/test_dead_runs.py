@@ -1,6 +1,6 @@
 """What a dead run has changed on a virtual DUT is put back: after kill -9, and after power cuts.
 
-`VLAB_EVERY_STEP=1 pytest -m vlab tests/vlab/test_dead_runs.py` cuts the power after each step of `at_work`.
+With VLAB_EVERY_STEP=1 in the environment, the power is cut after each step of `at_work`.
 """
 
 from __future__ import annotations
