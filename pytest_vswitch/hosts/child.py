@@ -25,6 +25,14 @@ REACT_S = 10.0
 """How long the kernel may take to end a killed program [s]."""
 
 
+# The kernel kills it with its parent from the moment that this is asked for; a parent that
+# died just before is told by its number.
+_TIED = (
+    *("setpriv", "--pdeathsig", "KILL", "--", "sh", "-c"),
+    '[ "$PPID" = "$0" ] || exit 1; exec "$@"',
+)
+
+
 class Child:
     """One program, with its output and error as one stream."""
 
@@ -32,9 +40,8 @@ class Child:
         """Start it, from a thread that lives as long as it shall. Raises OSError."""
         self.name = name
         # A group of its own: Ctrl-C is for who started it, and who then ends it in order.
-        # The kernel kills it should its parent be killed, so that it does not poll on alone.
         self._popen = subprocess.Popen(
-            ["setpriv", "--pdeathsig", "KILL", "--", *argv],
+            [*_TIED, str(os.getpid()), *argv],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

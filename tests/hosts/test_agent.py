@@ -65,6 +65,8 @@ def held(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Held]:
     yield held
     held.host.link.close()
     held.cable.close()
+    # It puts things in order after its good-bye.
+    wait_until(lambda: not running(held.host.agent), "end of the agent")
     leftovers.clean(held.state / f"t{os.getpid()}")
 
 
