@@ -39,7 +39,7 @@ class Certifying:
         # Under xdist, the controller names the run and one worker makes it.
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         dut = worker["vswitch_lab"] if worker else config.getoption("dut")[0]
-        self.lab = loader.load(dut, loader.search_path(config.rootpath))
+        self.lab = options.chosen(config, loader.load(dut, loader.search_path(config.rootpath)))
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
         self._reports = options.reports(config)

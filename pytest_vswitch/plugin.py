@@ -24,6 +24,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "are certified side by side (with pytest-xdist), each in a process of its own",
     )
     group.addoption(
+        "--vswitch",
+        metavar="NAME",
+        help="the vSwitch, in place of the lab's `dut.vswitch`; `vswitch topologies` lists them",
+    )
+    group.addoption(
+        "--hypervisor",
+        metavar="NAME",
+        help="what starts guests, in place of the lab's `guest.hypervisor`: `qemu` or `libvirt`",
+    )
+    group.addoption(
         "--quick",
         action="store_true",
         help="one frame size (64 B), trials of 1 s, 5 %% precision: under two minutes",

@@ -1,4 +1,4 @@
-"""Topologies and generators by name, from this package or from any other (entry points)."""
+"""Topologies, vSwitches, generators and the like by name, from any package (entry points)."""
 
 from __future__ import annotations
 
@@ -11,12 +11,18 @@ from typing import TYPE_CHECKING, Any, Protocol
 from pytest_vswitch.errors import InputError
 
 if TYPE_CHECKING:
+    from pytest_vswitch.apps.guest import Guest
+    from pytest_vswitch.apps.qemu import Parameters
     from pytest_vswitch.hosts.host import Host
     from pytest_vswitch.lab.schema import Lab
+    from pytest_vswitch.topologies import endpoints, vswitches
     from pytest_vswitch.topologies.topology import Topology
     from pytest_vswitch.traffic.generator import Generator
 
 TOPOLOGIES = "pytest_vswitch.topologies"
+VSWITCHES = "pytest_vswitch.vswitches"
+ENDPOINTS = "pytest_vswitch.endpoints"
+HYPERVISORS = "pytest_vswitch.hypervisors"
 GENERATORS = "pytest_vswitch.generators"
 
 
@@ -28,6 +34,21 @@ class Wiring(Protocol):
 
     def provision(self, lab: Lab, host: Host) -> AbstractContextManager[Topology]:
         """Wire and start it; everything ends with the block."""
+
+
+class Hypervisor(Protocol):
+    """What an entry point of `pytest_vswitch.hypervisors` names: a module with these."""
+
+    def preflight(self, lab: Lab, host: Host) -> None:
+        """Raise InputError for what the lab or the host lacks; change nothing."""
+
+    def boot(
+        self, host: Host, parameters: Parameters, *, program: str, timeout_s: float
+    ) -> AbstractContextManager[Guest]:
+        """A guest whose shell answers; `program` is QEMU.
+
+        Raises DutError, with its last words, when it takes longer than `timeout_s`.
+        """
 
 
 Attach = Callable[["Lab", "Host", Any], AbstractContextManager["Generator"]]
@@ -56,6 +77,21 @@ class Registered:
 def topology(name: str) -> Wiring:
     wiring: Wiring = Registered(TOPOLOGIES).load(name)
     return wiring
+
+
+def vswitch(name: str) -> vswitches.Kind:
+    kind: vswitches.Kind = Registered(VSWITCHES).load(name)
+    return kind
+
+
+def endpoint(name: str) -> endpoints.Kind:
+    kind: endpoints.Kind = Registered(ENDPOINTS).load(name)
+    return kind
+
+
+def hypervisor(name: str) -> Hypervisor:
+    module: Hypervisor = Registered(HYPERVISORS).load(name)
+    return module
 
 
 def generator(kind: str) -> Attach:

@@ -16,24 +16,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from pytest_vswitch.apps.guest import Guest, connected
 from pytest_vswitch.apps.guest_image import GuestImage
-from pytest_vswitch.apps.testpmd import ENDED
-from pytest_vswitch.errors import DutError, HostError, InputError
-from pytest_vswitch.hosts.console import Console
+from pytest_vswitch.errors import DutError, HostError
 from pytest_vswitch.hosts.host import Host, Process
 from pytest_vswitch.hosts.undo import Change
+from pytest_vswitch.lab.schema import Lab
 
 # --- parameters ---------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
 class VhostUserPort:
-    """A virtio-net device of the guest whose back-end listens on `socket`."""
+    """A virtio-net device of the guest, with its back-end at the other end of `socket`."""
 
     socket: str
     mac: str
     slot: int
     """PCI device number in the guest."""
+    listens: bool = False
+    """Whether QEMU listens on the socket, not the back-end."""
 
     @property
     def address(self) -> str:
@@ -43,8 +45,10 @@ class VhostUserPort:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
-    """What QEMU is started with."""
+    """What a guest is started with, by QEMU itself or by libvirt."""
 
+    name: str = "guest"
+    """Of the guest, and of its directory, e.g. `guest-2`."""
     image: GuestImage
     accelerator: str
     """`kvm` or `tcg`."""
@@ -57,6 +61,11 @@ class Parameters:
     ports: Sequence[VhostUserPort]
     virtio: Mapping[str, str] = field(default_factory=dict)
     """Properties of every virtio-net-pci device."""
+
+    @property
+    def label(self) -> str:
+        """The guest's name as messages give it."""
+        return self.name.replace("-", " ")
 
     def argv(self, program: str, directory: str) -> list[str]:
         """`directory` takes the control sockets and the guest's kernel log."""
@@ -71,7 +80,7 @@ class Parameters:
             f"vswitch.hugepages={self.guest_hugepages}",
         ]
         argv = [program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
-        argv += ["-name", "guest,debug-threads=on"]  # by which virtual CPUs are found
+        argv += ["-name", f"{self.name},debug-threads=on"]  # by which virtual CPUs are found
         argv += ["-machine", "q35,memory-backend=memory", "-accel", self.accelerator]
         argv += ["-cpu", "host" if self.accelerator == "kvm" else "max"]
         argv += ["-smp", str(self.vcpus), "-m", str(self.memory_mb), "-object", memory]
@@ -86,7 +95,8 @@ class Parameters:
                 **self.virtio,
             }
             words = ",".join(f"{key}={value}" for key, value in device.items())
-            argv += ["-chardev", f"socket,id=vhost{index},path={port.socket}"]
+            server = ",server=on" if port.listens else ""
+            argv += ["-chardev", f"socket,id=vhost{index},path={port.socket}{server}"]
             argv += ["-netdev", f"vhost-user,id=net{index},chardev=vhost{index}"]
             argv += ["-device", f"virtio-net-pci,{words}"]
         argv += ["-serial", f"file:{directory}/guest-kernel.log", "-device", "virtio-serial-pci"]
@@ -98,17 +108,6 @@ class Parameters:
     def thread(self, vcpu: int) -> str:
         """What QEMU calls the thread of a virtual CPU."""
         return f"CPU {vcpu}/{self.accelerator.upper()}"
-
-
-# --- facts --------------------------------------------------------------------------------
-
-
-def version_text(answer: Mapping[str, Any]) -> str:
-    """E.g. `7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`, from QMP `query-version`."""
-    numbers = answer["qemu"]
-    package = answer["package"].strip(" ()")
-    version = f"{numbers['major']}.{numbers['minor']}.{numbers['micro']}"
-    return f"{version} ({package})" if package else version
 
 
 # --- running ------------------------------------------------------------------------------
@@ -180,152 +179,85 @@ async def _cancel_others() -> None:
     await asyncio.gather(*others, return_exceptions=True)
 
 
-class Guest:
-    """A booted guest: its shell and the console of its testpmd."""
+class QemuMachine:
+    """A QEMU that this run started; see `guest.Machine`."""
 
-    def __init__(
-        self,
-        host: Host,
-        parameters: Parameters,
-        process: Process,
-        shell: Console,
-        testpmd: Console,
-        directory: str,
-    ) -> None:
+    def __init__(self, host: Host, parameters: Parameters, process: Process, qmp: str) -> None:
+        """`qmp` is the path of its QMP socket."""
+        self.name = parameters.label.replace("guest", "QEMU", 1)
+        self.process = process
         self._host = host
         self._parameters = parameters
-        self._directory = directory
-        self._commands = 0
-        self._checked = 0.0
-        self.process = process
-        self.shell = shell
-        self.testpmd = testpmd
+        self._qmp_socket = qmp
 
     @functools.cached_property
     def qmp(self) -> Qmp:
         """Connected when first asked for. Raises DutError."""
         try:
-            return Qmp(self._host, f"{self._directory}/qmp")
+            return Qmp(self._host, self._qmp_socket)
         except HostError as error:
-            raise DutError(f"QEMU on its QMP socket: {error}") from None
+            raise DutError(f"{self.name} on its QMP socket: {error}") from None
+
+    def status(self) -> int | None:
+        return self.process.status()
+
+    def tail(self) -> str:
+        return self.process.tail()
+
+    def execute(self, command: str, **arguments: object) -> Any:
+        return self.qmp.execute(command, **arguments)
+
+    def pin(self, vcpu: int, cpu: int) -> None:
+        self.process.pin(
+            self._parameters.thread(vcpu), cpu, why="a CPU for each virtual one (guide, 4.2.5)"
+        )
 
     def close(self) -> None:
-        """End what talks to QEMU, not QEMU."""
         if "qmp" in self.__dict__:
             self.qmp.close()
 
-    @property
-    def version(self) -> str:
-        return version_text(self.qmp.execute("query-version"))
 
-    def property(self, port: int, name: str) -> str:
-        """A property of a virtio device, as QEMU has it now: `on`, `off` or a value."""
-        value = self.qmp.execute("qom-get", path=f"/machine/peripheral/port{port}", property=name)
-        return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-    def pin(self, cpus: Sequence[int]) -> None:
-        """Pin virtual CPU i to `cpus[i]`, as the guide's `qmp-vcpu-pin` does (4.2.5)."""
-        for vcpu, cpu in enumerate(cpus):
-            self.process.pin(
-                self._parameters.thread(vcpu), cpu, why="a CPU for each virtual one (guide, 4.2.5)"
-            )
-
-    def run(self, command: str, *, timeout_s: float = 10.0, why: str = "") -> str:
-        """One line for the guest's shell; its output. Raises DutError on a failing status."""
-        self._commands += 1
-        end = f"vswitch-{self._commands}-ended"
-        self.shell.write(f"{command}\necho {end}:$?\n", why=why)
-        output = self.shell.read_until(
-            re.compile(rf"{end}:(\d+)\n"), timeout_s=timeout_s, what=f"end of `{command}`"
-        )
-        text, _, status = output.strip().partition(f"{end}:")
-        if status not in ("", "0"):
-            raise DutError(f"guest: `{command}` failed with status {status}: {text}")
-        return text
-
-    def start(self, argv: Sequence[str]) -> None:
-        """Run testpmd on its serial port; when it ends, the port says so."""
-        # No word of argv has a character that this shell would take for its own.
-        self.run(
-            f"({' '.join(argv)}; status=$?; echo; echo vswitch: testpmd ended with status $status) "
-            "0<>/dev/vswitch.testpmd >&0 2>&1 &",
-            why="the guest's testpmd, on a console of its own (guide, 4.3.3)",
-        )
-
-    def check_alive(self) -> None:
-        """Raise DutError if QEMU, the guest or its testpmd is gone or frozen.
-
-        QEMU is asked once a second at most: it shares its lock with the virtual CPUs.
-        """
-        if self.process.status() is not None:
-            raise DutError(
-                f"QEMU is gone (exit status {self.process.status()}); its last output:\n"
-                f"    {self.process.tail() or '(none)'}\n  guest console:\n{self.kernel_log()}"
-            )
-        if ended := self.testpmd.seen(ENDED):
-            raise DutError(f"guest testpmd is gone (exit status {ended[1]}){self.testpmd.quote()}")
-        if time.monotonic() - self._checked < 1:
-            return
-        self._checked = time.monotonic()
-        try:
-            status = self.qmp.execute("query-status")["status"]
-        except DutError as error:
-            raise DutError(
-                f"{error}; QEMU's last output:\n    {self.process.tail() or '(none)'}\n"
-                f"  guest console:\n{self.kernel_log()}"
-            ) from None
-        if status != "running":
-            raise DutError(f"the guest is frozen: QEMU says `{status}`{self.testpmd.quote()}")
-
-    def kernel_log(self) -> str:
-        with contextlib.suppress(OSError):
-            lines = self._host.read_text(f"{self._directory}/guest-kernel.log").splitlines()
-            panics = [number for number, line in enumerate(lines) if "Kernel panic" in line]
-            lines = lines[panics[0] :][:10] if panics else lines[-10:]
-            return "\n".join(f"    {line.rstrip()}" for line in lines) or "    (nothing)"
-        return "    (no log)"
+def preflight(lab: Lab, host: Host) -> None:
+    """QEMU needs nothing but its program, which every guest needs."""
+    del lab, host
 
 
 @contextlib.contextmanager
 def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) -> Iterator[Guest]:
     """A guest whose shell answers. Raises DutError, with its last words, if that takes longer."""
-    directory = f"{host.scratch}/guest"
+    name = parameters.name
+    directory = f"{host.scratch}/{name}"
     argv = parameters.argv(program, directory)
     with contextlib.ExitStack() as stack:
         # A QEMU that was killed leaves its sockets: the next one must not be looked for there.
-        stack.enter_context(host.changing(Change("made", directory)))
+        listens = [port.socket for port in parameters.ports if port.listens]
+        for path in (directory, *listens):
+            stack.enter_context(host.changing(Change("made", path)))
         host.run(["mkdir", "-p", directory], why="the guest's consoles, QMP and kernel log")
         process = stack.enter_context(
             host.spawn(
                 argv,
-                name="qemu",
+                name=name.replace("guest", "qemu", 1),
                 why="the guest, two virtio ports on the switch's sockets (guide, 4.2.5)",
             )
         )
+        machine = QemuMachine(host, parameters, process, f"{directory}/qmp")
+        stack.callback(machine.close)
         deadline = time.monotonic() + timeout_s
         # QEMU makes the QMP socket last.
         while not host.exists(f"{directory}/qmp"):
             if process.status() is not None or time.monotonic() > deadline:
-                raise DutError(f"QEMU did not start:\n    {_last_words(process, '(no output)')}")
+                raise DutError(
+                    f"{machine.name} did not start:\n    {_last_words(process, '(no output)')}"
+                )
             time.sleep(0.01)  # polls for a socket file
         try:
-            shell = stack.enter_context(host.console(f"{directory}/shell", "guest shell"))
-            testpmd = stack.enter_context(host.console(f"{directory}/testpmd", "guest testpmd"))
+            guest = stack.enter_context(connected(host, machine, parameters.label, directory))
         except HostError as error:
             # It opens its sockets before it looks at its devices.
             said = _last_words(process, f"(no output; {error})")
-            raise DutError(f"QEMU did not start:\n    {said}") from None
-        guest = Guest(host, parameters, process, shell, testpmd, directory)
-        stack.callback(guest.close)
-        try:
-            guest.run("true", timeout_s=timeout_s, why="a shell that answers: the guest is up")
-        except DutError as error:
-            status = process.status()
-            gone = f"QEMU ended with status {status}" if status is not None else str(error)
-            raise DutError(
-                f"the guest did not boot: {gone}\n  QEMU said:\n    "
-                f"{process.tail() or '(nothing)'}\n  guest console:\n{guest.kernel_log()}"
-            ) from None
+            raise DutError(f"{machine.name} did not start:\n    {said}") from None
+        guest.wait_until_up(timeout_s)
         yield guest
 
 
@@ -334,14 +266,3 @@ def _last_words(process: Process, otherwise: str) -> str:
     with contextlib.suppress(DutError):
         process.read_until(re.compile("(?!)"), timeout_s=_DYING_S, what="its end")
     return process.tail() or otherwise
-
-
-def require_memory(host: Host, needed_mb: int) -> None:
-    """Raise InputError when the host has not that much memory left for a guest."""
-    found = re.search(r"MemAvailable:\s+(\d+) kB", host.read_text("/proc/meminfo"))
-    available_mb = int(found[1]) // 1024 if found else 0
-    if available_mb < needed_mb:
-        raise InputError(
-            f"{host.name}: not enough memory: guest and testpmd need {needed_mb} MB, "
-            f"{available_mb} MB are available; lower guest.memory_mb or dut.memory_mb in the lab"
-        )

@@ -58,6 +58,7 @@ def _not_simulated(host: str) -> str:
 
 
 Program = Annotated[str, Matching(r"[^\s\x00-\x1f\x7f-][^\x00-\x1f\x7f]*", "name a program")]
+Registered = Annotated[str, Matching(r"[a-z0-9][a-z0-9_-]*", "lower case, e.g. `testpmd`")]
 Property = Annotated[
     str, Matching(r"[A-Za-z0-9][A-Za-z0-9_.-]*", "letters, digits, `_`, `.` and `-` only")
 ]
@@ -92,6 +93,8 @@ class Dut(Reached):
     """Page size of DPDK and guest memory; `auto` takes what the DUT has, or none."""
     memory_mb: Memory = 512
     """Memory for the host's testpmd [MiB]."""
+    vswitch: Registered = "testpmd"
+    """The vSwitch between the ports and what is behind it; `vswitch topologies` lists them."""
     testpmd: Program = "dpdk-testpmd"
     """The DPDK to certify: its testpmd, a name on PATH or a path."""
 
@@ -108,6 +111,8 @@ class Guest(Section):
 
     accelerator: Literal["auto", "kvm", "tcg"] = "auto"
     """`kvm` needs a working /dev/kvm; `tcg` is emulation: slow, runs anywhere."""
+    hypervisor: Registered = "qemu"
+    """What starts it: `qemu`, or `libvirt` for the same guest as a domain."""
     memory_mb: Annotated[int, Field(ge=256, le=1_048_576)] = 1024
     """Memory of the guest [MiB]."""
     vcpus: Annotated[int, Field(ge=1, le=256)] = 3

@@ -9,14 +9,12 @@ from collections.abc import Sequence
 
 from pytest_vswitch.errors import DutError, InputError, VswitchError
 from pytest_vswitch.measure import culprit
-from pytest_vswitch.topologies.topology import Topology
+from pytest_vswitch.topologies.topology import Flow, Topology
+from pytest_vswitch.traffic.frames import FCS_BYTES, HEADER_BYTES, VLAN_BYTES, ethernet
 from pytest_vswitch.traffic.generator import Generator
 
 PROBE_WAIT_S = 1.0
 """How long a single frame may take through a DUT that is still waking up [s]."""
-FCS_BYTES = 4
-HEADER_BYTES = 42
-"""Ethernet, IPv4 without options, UDP."""
 SMALLEST_FRAME_BYTES = HEADER_BYTES + 4 + FCS_BYTES
 """Room for the number that makes each frame unlike all others."""
 
@@ -62,7 +60,7 @@ def check_functional(
     Raises FunctionalError with the number of missing frames and the first wrong byte.
     """
     sent = {
-        port: build_frames(frame_bytes, frames_per_direction, seed=port)
+        port: build_frames(topology.flow(port), frame_bytes, frames_per_direction, seed=port)
         for port in range(len(topology.ports))
     }
     with culprit.named(topology):
@@ -85,14 +83,14 @@ def wait_until_forwarding(topology: Topology, generator: Generator, deadline_s: 
 
     Raises DutError when that is not so after `deadline_s`, or when a program has ended.
     """
-    probes = {port: [_probe(port)] for port in range(len(topology.ports))}
+    probes = {port: [_probe(topology, port)] for port in range(len(topology.ports))}
     deadline = time.monotonic() + deadline_s
     while True:
         topology.check_alive()
         with culprit.named(topology):
             came_back = generator.exchange(probes, wait_s=PROBE_WAIT_S)
         for port in list(probes):
-            expected = topology.transform(probes[port][0])
+            expected = topology.transform(probes[port][0], port)
             if expected in came_back.get(topology.peer(port), []):
                 del probes[port]
         if not probes:
@@ -111,36 +109,37 @@ def wait_until_forwarding(topology: Topology, generator: Generator, deadline_s: 
             )
 
 
-def _probe(port: int) -> bytes:
+def _probe(topology: Topology, port: int) -> bytes:
     """A frame that `check_functional` does not send: it may come back as late as that."""
-    return build_frames(64, 1, seed=100 + port)[0]
+    return build_frames(topology.flow(port), 64, 1, seed=100 + port)[0]
 
 
-def build_frames(frame_bytes: int, count: int, *, seed: int = 0) -> list[bytes]:
-    """Distinct UDP frames without FCS, in addresses, ports and every byte of payload.
+def build_frames(flow: Flow, frame_bytes: int, count: int, *, seed: int = 0) -> list[bytes]:
+    """Distinct UDP frames of a flow, without FCS: hosts of its networks (/16), ports, payload.
 
-    The addresses are those of RFC 2544 appendix C.2.2, the MACs locally administered.
     Raises InputError for a frame that has no room for its headers.
     """
-    if frame_bytes < SMALLEST_FRAME_BYTES:
+    tag_bytes = 0 if flow.vlan is None else VLAN_BYTES
+    if frame_bytes < SMALLEST_FRAME_BYTES + tag_bytes:
         raise InputError(
-            f"frame size is {frame_bytes} bytes; it must be at least {SMALLEST_FRAME_BYTES}"
+            f"frame size is {frame_bytes} bytes; it must be at least "
+            f"{SMALLEST_FRAME_BYTES + tag_bytes}"
         )
     from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
     from scapy.packet import Raw
 
     rng = random.Random(seed)
+
+    def host(address: str) -> str:
+        network = ".".join(address.split(".")[:2])
+        return f"{network}.{rng.randrange(256)}.{rng.randrange(1, 255)}"
+
     frames = []
     for number in range(count):
-        payload = rng.randbytes(frame_bytes - FCS_BYTES - HEADER_BYTES - 4)
+        payload = rng.randbytes(frame_bytes - FCS_BYTES - HEADER_BYTES - tag_bytes - 4)
         frame = (
-            Ether(src=f"02:00:00:00:00:{2 * seed:02x}", dst=f"02:00:00:00:00:{2 * seed + 1:02x}")
-            / IP(
-                src=f"198.18.{rng.randrange(256)}.{rng.randrange(1, 255)}",
-                dst=f"198.19.{rng.randrange(256)}.{rng.randrange(1, 255)}",
-                id=number % 0x10000,
-            )
+            ethernet(flow)
+            / IP(src=host(flow.src_ip), dst=host(flow.dst_ip), id=number % 0x10000)
             / UDP(sport=rng.randrange(1024, 0x10000), dport=rng.randrange(1024, 0x10000))
             / Raw(number.to_bytes(4, "big") + payload)
         )
@@ -152,10 +151,10 @@ def _faults(
     topology: Topology, port: int, sent: Sequence[bytes], came_back: Sequence[bytes]
 ) -> list[str]:
     """What is wrong with one direction, a sentence each; empty if nothing is."""
-    expected = [topology.transform(frame) for frame in sent]
+    expected = [topology.transform(frame, port) for frame in sent]
     way = f"{topology.ports[port].name} -> {topology.ports[topology.peer(port)].name}"
     arrivals = Counter(came_back)
-    known = {*expected, topology.transform(_probe(port))}
+    known = {*expected, topology.transform(_probe(topology, port), port)}
     missing = [frame for frame in expected if not arrivals[frame]]
     repeated = [frame for frame in expected if arrivals[frame] > 1]
     wrong = [

@@ -66,8 +66,9 @@ class Certification:
 
         `may_go_on` is asked before each trial, and raises if it must not be.
         """
-        words = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
         topology, generator = wired.topology, wired.generator
+        parameters = {**parameters, **topology.variant}
+        words = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
         facts = topology.facts
         self.frame_bytes = int(parameters["frame_bytes"])
         self.case = Case(

@@ -1,4 +1,4 @@
-"""Which CPU does what in a PVP: as the guide wants it where there are enough (chapter 4.2)."""
+"""Which CPU does what in a chain: as the guide wants it where there are enough (chapter 4.2)."""
 
 from __future__ import annotations
 
@@ -17,34 +17,59 @@ _GUIDE_HOST = 4
 _GUIDE_ENDPOINT = {"guest": 2, "container": 1}
 """Forwarding lcores that the guide gives the host, and what is behind it (4.2 and 6.2)."""
 
-Endpoint = Literal["guest", "container"]
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """What an endpoint would like to have."""
+
+    where: Literal["guest", "container"]
+    vcpus: int
+    """One for its Linux or its command line, the others forward."""
+
+
+@dataclass(frozen=True, slots=True)
+class Lcores:
+    """What an endpoint gets."""
+
+    vcpus: int
+    cpus: tuple[int, ...]
+    """The host's CPU of each of them; empty: wherever Linux puts them."""
 
 
 @dataclass(frozen=True, slots=True)
 class LcorePlan:
     """Where the polling threads run."""
 
-    host_lcores: str
-    """For EAL's `--lcores`; lcore 0 is the main one."""
+    host_cpus: tuple[int, ...]
+    """Of the vSwitch: the first for its command line, the others forward. Shared: all."""
     host_forwarding: int
-    """Forwarding lcores of the host's testpmd."""
-    vcpus: int
-    """Of the guest: one for Linux, the others forward. Of a container: its lcores."""
-    vcpu_cpus: tuple[int, ...]
-    """CPU of each of them; empty: wherever Linux puts them."""
+    """Forwarding lcores of the vSwitch."""
+    endpoints: tuple[Lcores, ...]
+    shared: bool
+    """Whether everything shares `host_cpus`, for want of CPUs."""
     generator_cpu: int | None
     remarks: tuple[str, ...]
 
+    @property
+    def host_lcores(self) -> str:
+        """For EAL's `--lcores`; lcore 0 is the main one."""
+        if self.shared:
+            spread = ",".join(map(str, self.host_cpus))
+            return f"0@({spread}),1@({spread})"
+        return ",".join(f"{lcore}@{cpu}" for lcore, cpu in enumerate(self.host_cpus))
 
-def plan_for(lab: Lab, host: Host, endpoint: Endpoint = "guest") -> LcorePlan:
-    """What the lab wishes, held against the CPUs of its DUT. Raises InputError."""
+
+def plan_for(lab: Lab, host: Host, endpoints: Sequence[Wanted] | None = None) -> LcorePlan:
+    """What the lab wishes, held against the CPUs of its DUT. Raises InputError.
+
+    For one virtual machine, if no `endpoints` are given.
+    """
     devices = [port.bdf for port in lab.ports if port.kind == "nic"]
     here = generator_is_here(lab)
     return plan(
         available(host, devices),
         lcores=None if lab.dut.lcores == "auto" else lab.dut.lcores,
-        endpoint=endpoint,
-        vcpus=lab.guest.vcpus if endpoint == "guest" else 1 + _GUIDE_ENDPOINT[endpoint],
+        endpoints=[Wanted("guest", lab.guest.vcpus)] if endpoints is None else endpoints,
         generator=here,
         generator_cpu=lab.generator.cpu if here else None,
     )
@@ -54,8 +79,7 @@ def plan(
     usable: Sequence[int],
     *,
     lcores: Sequence[int] | None,
-    endpoint: Endpoint = "guest",
-    vcpus: int,
+    endpoints: Sequence[Wanted],
     generator: bool = True,
     generator_cpu: int | None,
 ) -> LcorePlan:
@@ -70,40 +94,50 @@ def plan(
         raise InputError("dut.lcores needs at least two: the main lcore and a forwarding one")
     free = [cpu for cpu in usable if cpu != generator_cpu]
     wanted = _GUIDE_HOST if lcores is None else len(lcores) - 1
-    for forwarding, guest_forwarding in ((wanted, max(1, vcpus - 1)), (1, 1)):
+    liked = [max(1, endpoint.vcpus - 1) for endpoint in endpoints]
+    for forwarding, inner in ((wanted, liked), (1, [1] * len(liked))):
         host = list((lcores or free)[: forwarding + 1])
         rest = [cpu for cpu in free if cpu not in host]
         rest.sort(key=lambda cpu: cpu == usable[0])  # Linux's: the last one to poll on
-        needed = guest_forwarding + (generator and generator_cpu is None)
+        needed = sum(inner) + (generator and generator_cpu is None)
         if len(host) == forwarding + 1 and len(rest) >= needed:
+            remarks = list(_fewer(forwarding, _GUIDE_HOST, "lcore", "the host"))
+            given = []
+            for endpoint, inside in zip(endpoints, inner, strict=True):
+                given.append(Lcores(1 + inside, (host[0], *rest[:inside])))
+                rest = rest[inside:]
+                remarks += _fewer(
+                    inside,
+                    _GUIDE_ENDPOINT[endpoint.where],
+                    "virtual CPU",
+                    f"the {endpoint.where}",
+                )
             return LcorePlan(
-                host_lcores=",".join(f"{lcore}@{cpu}" for lcore, cpu in enumerate(host)),
+                host_cpus=tuple(host),
                 host_forwarding=forwarding,
-                vcpus=1 + guest_forwarding,
-                vcpu_cpus=(host[0], *rest[:guest_forwarding]),
-                generator_cpu=next(iter(rest[guest_forwarding:needed]), generator_cpu),
-                remarks=(
-                    *_fewer(forwarding, _GUIDE_HOST, "lcore", "the host"),
-                    *_fewer(
-                        guest_forwarding,
-                        _GUIDE_ENDPOINT[endpoint],
-                        "virtual CPU",
-                        f"the {endpoint}",
-                    ),
-                    *_shared(generator_cpu, host),
-                ),
+                endpoints=tuple(given),
+                shared=False,
+                generator_cpu=generator_cpu
+                if not generator or generator_cpu is not None
+                else rest[0],
+                remarks=(*dict.fromkeys(remarks), *_shared(generator_cpu, host)),
             )
-    spread = ",".join(map(str, lcores or usable))
-    who = f"host testpmd, {endpoint} testpmd" + (" and the traffic generator" if generator else "")
+    who = ["host testpmd", *(f"{endpoint.where} testpmd" for endpoint in endpoints)]
+    who += ["the traffic generator"] if generator else []
     count = f"{len(usable)} CPU{'s' if len(usable) > 1 else ''}"
     return LcorePlan(
-        host_lcores=f"0@({spread}),1@({spread})",
+        host_cpus=tuple(lcores or usable),
         host_forwarding=1,
-        vcpus=2,
-        vcpu_cpus=(),
+        endpoints=tuple(Lcores(2, ()) for _ in endpoints),
+        shared=True,
         generator_cpu=generator_cpu,
-        remarks=(f"{who} share {count}; the guide gives each polling thread its own",),
+        remarks=(f"{listed(who)} share {count}; the guide gives each polling thread its own",),
     )
+
+
+def listed(names: Sequence[str]) -> str:
+    """`a, b and c`."""
+    return " and ".join(filter(None, (", ".join(names[:-1]), *names[-1:])))
 
 
 def _fewer(there: int, wanted: int, what: str, where: str) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 from collections.abc import Callable, Iterator
 
 from pytest_vswitch.apps.guest_image import GuestImage
@@ -14,17 +13,17 @@ from pytest_vswitch.machine import facts, tune
 from pytest_vswitch.machine.checks import check
 from pytest_vswitch.machine.needs import Needs, Port
 from pytest_vswitch.topologies import lcores
-from pytest_vswitch.topologies.lcores import LcorePlan
 
 
 def needs_of(lab: Lab, host: Host, frame_bytes: int = 1518) -> Needs:
     """For frames of up to `frame_bytes`, FCS included. Raises InputError for a wrong lab."""
     plan = lcores.plan_for(lab, host)
-    own = bool(plan.vcpu_cpus)
-    main, *forwarding = _cpus(plan.host_lcores)
+    own = not plan.shared
+    main, *forwarding = plan.host_cpus
+    [guest] = plan.endpoints
     generator = [] if plan.generator_cpu is None else [plan.generator_cpu]
     return Needs(
-        polling=tuple(sorted({*forwarding, *plan.vcpu_cpus[1:], *generator})),
+        polling=tuple(sorted({*forwarding, *guest.cpus[1:], *generator})),
         other=(main,) if own else (),
         shared="" if own else plan.remarks[0],
         ports=tuple(
@@ -35,21 +34,16 @@ def needs_of(lab: Lab, host: Host, frame_bytes: int = 1518) -> Needs:
         hugepages=lab.dut.hugepages,
         memory_mb=(lab.dut.memory_mb, lab.guest.memory_mb),
         frame_bytes=frame_bytes,
-        vcpus=plan.vcpus,
-        guest_command_line=_guest_command_line(lab, plan),
+        vcpus=guest.vcpus,
+        guest_command_line=_guest_command_line(lab, guest.vcpus),
     )
 
 
-def _cpus(host_lcores: str) -> list[int]:
-    """CPUs of EAL's `0@8,1@10` or, shared, of `0@(0,1),1@(0,1)`, in order."""
-    return [int(cpu) for cpu in re.findall(r"(?<=[@(,])\d+(?!\d*@)", host_lcores)]
-
-
-def _guest_command_line(lab: Lab, plan: LcorePlan) -> str:
+def _guest_command_line(lab: Lab, vcpus: int) -> str:
     parameters = Parameters(
         image=GuestImage("", "", "", ""),
         accelerator="kvm",
-        vcpus=plan.vcpus,
+        vcpus=vcpus,
         memory_mb=lab.guest.memory_mb,
         hugepage_kb=None,
         guest_hugepages=1,

@@ -24,10 +24,8 @@ class SwitchPorts:
 
     ports: Sequence[MemifPort | NicPort]
     """Where the generator attaches."""
-    devices: Sequence[str]
-    """PCI devices, for EAL's `-a`."""
-    vdevs: Sequence[str]
-    """For EAL's `--vdev`."""
+    devargs: Sequence[str]
+    """What DPDK calls each of them: a PCI address, or a virtual device with its arguments."""
 
 
 def require_programs(host: Host, programs: Sequence[tuple[str, str, str]]) -> None:
@@ -58,15 +56,14 @@ def bound(lab: Lab, host: Host) -> Iterator[SwitchPorts]:
     Raises HostError when a NIC cannot be bound to its driver.
     """
     ports: list[MemifPort | NicPort] = []
-    vdevs: list[str] = []
-    devices: list[str] = []
+    devargs: list[str] = []
     with contextlib.ExitStack() as stack:
         for index, port in enumerate(lab.ports[:PORTS]):
             line_rate_bps = port.line_rate_gbps * 1e9
             if port.kind == "memif":
                 socket = f"{host.scratch}/{port.name}"
                 stack.enter_context(host.changing(Change("made", socket)))
-                vdevs.append(
+                devargs.append(
                     f"net_memif{index},role=server,id=0,socket={socket},socket-abstract=no"
                 )
                 ports.append(MemifPort(port.name, socket, line_rate_bps))
@@ -75,9 +72,9 @@ def bound(lab: Lab, host: Host) -> Iterator[SwitchPorts]:
                     nics.refuse_management(host, port.bdf)
                     _load(host, port.driver)
                     stack.enter_context(changes.binding(host, port.bdf, port.driver))
-                devices.append(port.bdf)
+                devargs.append(port.bdf)
                 ports.append(NicPort(port.name, port.bdf, port.generator or "", line_rate_bps))
-        yield SwitchPorts(ports, devices, vdevs)
+        yield SwitchPorts(ports, devargs)
 
 
 def _load(host: Host, driver: str) -> None:

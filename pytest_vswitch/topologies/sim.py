@@ -20,7 +20,14 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.lab.preflight import require_ports
-from pytest_vswitch.topologies.topology import Facts, Hop, Node, SimulatedPort
+from pytest_vswitch.topologies.topology import (
+    Facts,
+    Flow,
+    Hop,
+    Node,
+    SimulatedPort,
+    plain_flow,
+)
 
 if TYPE_CHECKING:
     from pytest_vswitch.hosts.host import Host
@@ -238,10 +245,17 @@ class SimulatedDut:
             commands=(),
         )
 
+    @property
+    def variant(self) -> Mapping[str, str]:
+        return {}
+
     def peer(self, port: int) -> int:
         return 1 - port
 
-    def transform(self, frame: bytes) -> bytes:
+    def flow(self, port: int) -> Flow:
+        return plain_flow(port, self.peer(port))
+
+    def transform(self, frame: bytes, port: int) -> bytes:
         """The guest's forwarder swaps the MAC addresses."""
         return frame[6:12] + frame[:6] + frame[12:]
 
@@ -304,7 +318,7 @@ class SimulatedDut:
         for port, sent in frames.items():
             drops = [len(sent) if deaf else 0] + [0] * (len(HOPS) - 1)
             left = self._pass(port, len(sent), drops)
-            arrived = [bytearray(self.transform(frame)) for frame in sent[:left]]
+            arrived = [bytearray(self.transform(frame, port)) for frame in sent[:left]]
             for frame in arrived[: self._corrupt.of(left)]:
                 frame[self.faults.corrupt_offset] ^= 0xFF
             out[self.peer(port)] += [bytes(frame) for frame in arrived]

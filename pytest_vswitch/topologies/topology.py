@@ -56,6 +56,8 @@ class Hop:
     left: int
     drops: Mapping[str, int] = field(default_factory=dict)
     """What the program itself says it dropped here, by its own words."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """What else it tells of this trial, for readers, e.g. `EMC hit rate`: `99.8 %`."""
 
     @property
     def lost(self) -> int:
@@ -64,6 +66,33 @@ class Hop:
     @property
     def balanced(self) -> bool:
         return self.lost == sum(self.drops.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Flow:
+    """Addresses of the frames that a generator sends into a port: Ethernet, IPv4, UDP."""
+
+    src_mac: str
+    dst_mac: str
+    src_ip: str
+    dst_ip: str
+    vlan: int | None = None
+    """Tag of the frames (IEEE 802.1Q), if they have one."""
+
+
+def plain_flow(port: int, peer: int) -> Flow:
+    """For a DUT that does not look at addresses: RFC 2544 appendix C, local MAC addresses.
+
+    Each port is in a network of its own (/16).
+    """
+
+    def mac(number: int) -> str:
+        return f"02:00:c6:12:00:{number + 1:02x}"
+
+    def address(number: int) -> str:
+        return f"198.{18 + number % 2}.{number // 2}.1"
+
+    return Flow(mac(port), mac(peer), address(port), address(peer))
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,11 +143,18 @@ class Topology(Protocol):
     @property
     def facts(self) -> Facts: ...
 
+    @property
+    def variant(self) -> Mapping[str, str]:
+        """Choices that are not the defaults, e.g. `vswitch`: `ovs-dpdk`; they name the case."""
+
     def peer(self, port: int) -> int:
         """Index of the port where frames sent into `port` come out."""
 
-    def transform(self, frame: bytes) -> bytes:
-        """What the DUT makes of a frame (without FCS), e.g. its MAC addresses swapped."""
+    def flow(self, port: int) -> Flow:
+        """Addresses that frames sent into `port` must have."""
+
+    def transform(self, frame: bytes, port: int) -> bytes:
+        """What comes out of a frame (without FCS) sent into `port`, e.g. its MACs swapped."""
 
     def snapshot(self) -> object:
         """Counters of every hop, now; opaque to the caller, given back to `path`."""

@@ -1,60 +1,65 @@
 """The frames that generators send: one Ethernet/IPv4/UDP template per direction.
 
-Addresses are those of RFC 2544 appendix C (198.18.0.0/15) and locally administered
-MAC addresses. The 18 bytes after the headers, all that a 64-byte frame has room
-for, are the stamp: stream id (u16), sequence number (u64), time of sending [ns]
-(u64), little-endian. The rest is a fixed pattern. The UDP checksum is absent (0, as
+Addresses are those of the topology's flow. The 18 bytes after the headers, all that a
+64-byte frame has room for, are the stamp: stream id (u16), sequence number (u64), time of
+sending [ns] (u64), little-endian. The rest is a fixed pattern. The UDP checksum is absent (0, as
 RFC 768 allows), for the stamp changes with every frame.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from pytest_vswitch.errors import InputError
+from pytest_vswitch.topologies.topology import Flow
+
+if TYPE_CHECKING:
+    from scapy.packet import Packet
 
 FCS_BYTES = 4
 """Counted in every frame size of the API, never part of a frame's bytes."""
 MIN_FRAME_BYTES = 64
 MAX_FRAME_BYTES = 9724
 HEADER_BYTES = 42
+VLAN_BYTES = 4
 STAMP_BYTES = 18
 STAMP = b"\xa5stamp goes here\x5a\xa5"
 """Stands in a template where each frame's stamp will be."""
 
 
-def template(tx_port: int, rx_port: int, frame_bytes: int) -> bytes:
-    """The frame from one generator port to another, without FCS, `STAMP` in its place.
+def template(flow: Flow, frame_bytes: int) -> bytes:
+    """The frame of a flow, without FCS, `STAMP` in its place.
 
     `frame_bytes` includes the FCS. Raises InputError if no such frame exists.
     """
-    if not MIN_FRAME_BYTES <= frame_bytes <= MAX_FRAME_BYTES:
+    least = MIN_FRAME_BYTES + (0 if flow.vlan is None else VLAN_BYTES)
+    if not least <= frame_bytes <= MAX_FRAME_BYTES:
+        tagged = "" if flow.vlan is None else " and VLAN tag"
         raise InputError(
-            f"frame size {frame_bytes}: from {MIN_FRAME_BYTES} to {MAX_FRAME_BYTES} bytes, "
-            "FCS included"
+            f"frame size {frame_bytes}: from {least} to {MAX_FRAME_BYTES} bytes, "
+            f"FCS{tagged} included"
         )
     # Here, so that a pytest run without traffic never imports scapy.
     from scapy.layers.inet import IP, UDP
-    from scapy.layers.l2 import Ether
     from scapy.packet import Raw
 
-    payload = frame_bytes - FCS_BYTES - HEADER_BYTES
+    payload = frame_bytes - FCS_BYTES - HEADER_BYTES - (least - MIN_FRAME_BYTES)
     pattern = bytes(range(256)) * (payload // 256 + 1)
     packet = (
-        Ether(src=mac(tx_port), dst=mac(rx_port))
-        / IP(src=address(tx_port), dst=address(rx_port), ttl=64, id=0)
+        ethernet(flow)
+        / IP(src=flow.src_ip, dst=flow.dst_ip, ttl=64, id=0)
         / UDP(sport=49184, dport=49184, chksum=0)
         / Raw(STAMP + pattern[: payload - STAMP_BYTES])
     )
     return bytes(packet)
 
 
-def mac(port: int) -> str:
-    """MAC address of a generator port."""
-    return f"02:00:c6:12:00:{port + 1:02x}"
+def ethernet(flow: Flow) -> Packet:
+    """The Ethernet header of a flow, tagged if the flow is, for scapy to build on."""
+    from scapy.layers.l2 import Dot1Q, Ether
 
-
-def address(port: int) -> str:
-    """IPv4 address of a generator port, in a network of its own per port."""
-    return f"198.{18 + port % 2}.{port // 2}.1"
+    header = Ether(src=flow.src_mac, dst=flow.dst_mac)
+    return header if flow.vlan is None else header / Dot1Q(vlan=flow.vlan)
 
 
 def stamp_offset(frame: bytes) -> int:

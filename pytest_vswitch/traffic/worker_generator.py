@@ -14,6 +14,7 @@ import pytest_vswitch
 from pytest_vswitch import errors
 from pytest_vswitch.errors import DeadlineError, DutError, HostError, VswitchError
 from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.topologies.topology import Flow
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer
 
@@ -34,8 +35,9 @@ class Attachable(Protocol):
     def generator_cpu(self) -> int | None:
         """CPU of the DUT left for the generator; None if it shares the others'."""
 
-    def transform(self, frame: bytes) -> bytes: ...
+    def transform(self, frame: bytes, port: int) -> bytes: ...
     def peer(self, port: int) -> int: ...
+    def flow(self, port: int) -> Flow: ...
 
 
 class WorkerGenerator:
@@ -46,7 +48,7 @@ class WorkerGenerator:
 
     `kind` and `ports` are the worker's, see there; `command` runs it somewhere, e.g. in a
     network namespace; `place` tells a reader where the ports are, if that needs telling.
-    `transform` and `peer` are the topology's. Without `cpu`, the worker shares the
+    `transform`, `peer` and `flow` are the topology's. Without `cpu`, the worker shares the
     machine: at low rates it sleeps up to 100 µs between ticks, by which latencies above
     30 µs may seem too long. With `cpu`, it polls on that core, which should be its own.
     `ring_size` is in frames per port and direction.
@@ -62,8 +64,9 @@ class WorkerGenerator:
         host: Host,
         kind: str,
         ports: Sequence[Mapping[str, object]],
-        transform: Callable[[bytes], bytes],
+        transform: Callable[[bytes, int], bytes],
         peer: Callable[[int], int],
+        flow: Callable[[int], Flow],
         *,
         cpu: int | None = None,
         ring_size: int = 1024,
@@ -78,6 +81,7 @@ class WorkerGenerator:
         self._place = place
         self._transform = transform
         self._peer = peer
+        self._flow = flow
         self._cpu = cpu
         self._ring_size = ring_size
         self._process: Process | None = None
@@ -131,7 +135,7 @@ class WorkerGenerator:
             batch = {port: queue[first : first + _AT_ONCE] for port, queue in frames.items()}
             queues = {port: [frame.hex() for frame in queue] for port, queue in batch.items()}
             expected = {
-                self._peer(port): [crc32(self._transform(frame)) for frame in queue]
+                self._peer(port): [crc32(self._transform(frame, port)) for frame in queue]
                 for port, queue in batch.items()
             }
             self._command(do="exchange", frames=queues, expected=expected, wait_s=wait_s)
@@ -187,8 +191,8 @@ class WorkerGenerator:
 
     def _direction(self, tx_port: int, frame_bytes: int) -> dict[str, object]:
         rx_port = self._peer(tx_port)
-        frame = frames.template(tx_port, rx_port, frame_bytes)
-        expected = self._transform(frame)
+        frame = frames.template(self._flow(tx_port), frame_bytes)
+        expected = self._transform(frame, tx_port)
         return {
             "tx": tx_port,
             "rx": rx_port,

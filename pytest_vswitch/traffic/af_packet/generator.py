@@ -57,6 +57,7 @@ def attach(lab: Lab, host: Host, topology: NicTopology) -> Iterator[WorkerGenera
                 [{"interface": name} for name in names],
                 topology.transform,
                 topology.peer,
+                topology.flow,
                 cpu=cpu if lab.generator.cpu is None else lab.generator.cpu,
                 ring_size=lab.generator.ring_size,
                 command=netns.command(space),

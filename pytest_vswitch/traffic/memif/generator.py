@@ -7,7 +7,7 @@ from typing import Protocol
 
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.lab.schema import Lab
-from pytest_vswitch.topologies.topology import MemifPort
+from pytest_vswitch.topologies.topology import Flow, MemifPort
 from pytest_vswitch.traffic.worker_generator import Attachable, WorkerGenerator
 
 
@@ -25,6 +25,7 @@ def attach(lab: Lab, host: Host, topology: MemifTopology) -> WorkerGenerator:
         topology.ports,
         topology.transform,
         topology.peer,
+        topology.flow,
         cpu=topology.generator_cpu if lab.generator.cpu is None else lab.generator.cpu,
         ring_size=lab.generator.ring_size,
     )
@@ -33,8 +34,9 @@ def attach(lab: Lab, host: Host, topology: MemifTopology) -> WorkerGenerator:
 def on_sockets(
     host: Host,
     ports: Sequence[MemifPort],
-    transform: Callable[[bytes], bytes],
+    transform: Callable[[bytes, int], bytes],
     peer: Callable[[int], int],
+    flow: Callable[[int], Flow],
     *,
     cpu: int | None = None,
     ring_size: int = 1024,
@@ -45,4 +47,6 @@ def on_sockets(
     peer disconnects while an lcore polls its rings.
     """
     sockets = [{"socket": port.socket, "id": 0, "secret": ""} for port in ports]
-    return WorkerGenerator(host, "memif", sockets, transform, peer, cpu=cpu, ring_size=ring_size)
+    return WorkerGenerator(
+        host, "memif", sockets, transform, peer, flow, cpu=cpu, ring_size=ring_size
+    )

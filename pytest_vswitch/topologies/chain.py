@@ -1,0 +1,325 @@
+"""A chain: two ports, a vSwitch between them, and endpoints behind it, one after the other.
+
+With one endpoint, a frame sent into port 0 goes
+
+    port 0 -> vSwitch -> vhost0 -> virtio0 -> endpoint -> virtio1 -> vhost1 -> vSwitch -> port 1
+
+and a frame sent into port 1 the other way round (guide, chapters 4 and 6); with two, it comes
+by vhost2 and vhost3, too; with none, the vSwitch passes it from port to port.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from pytest_vswitch import registry
+from pytest_vswitch.errors import DutError, InputError
+from pytest_vswitch.hosts import hugepages
+from pytest_vswitch.hosts.host import Host
+from pytest_vswitch.hosts.hugepages import Hugepages
+from pytest_vswitch.lab.preflight import check_lcores, require_ports
+from pytest_vswitch.lab.schema import Lab
+from pytest_vswitch.machine import memory
+from pytest_vswitch.topologies import lcores, ports
+from pytest_vswitch.topologies.counts import PortCounts, since
+from pytest_vswitch.topologies.endpoints import VIRTIO_PORTS, Endpoint, Place
+from pytest_vswitch.topologies.endpoints import Kind as EndpointKind
+from pytest_vswitch.topologies.lcores import LcorePlan, Wanted
+from pytest_vswitch.topologies.ports import PORTS
+from pytest_vswitch.topologies.topology import (
+    Facts,
+    Flow,
+    Hop,
+    MemifPort,
+    NicPort,
+    Node,
+    plain_flow,
+)
+from pytest_vswitch.topologies.vswitches import Kind as VSwitchKind
+from pytest_vswitch.topologies.vswitches import Order, Reading, VhostPort, VSwitch
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """Counters of a chain's programs at one moment."""
+
+    vswitch: Reading
+    endpoints: Sequence[tuple[PortCounts, PortCounts]]
+
+
+@dataclass(frozen=True, slots=True)
+class ChainWiring:
+    """What brings up a chain; see `registry.Wiring`."""
+
+    name: str
+    """Of the topology."""
+    endpoints: tuple[str, ...]
+    """As registered, from the generator's first port on."""
+
+    def preflight(self, lab: Lab, host: Host) -> None:
+        """Raise InputError for what the lab or the host lacks; nothing is changed."""
+        require_ports(lab, self.name, PORTS)
+        vswitch, kinds = self._kinds(lab)
+        vswitch.preflight(lab, host)
+        for kind in dict.fromkeys(kinds):
+            kind.preflight(lab, host)
+        if not host.is_root():
+            raise InputError(
+                f"{self.name} on {host.name} needs root: for hugepages, DPDK's physical addresses "
+                "and the run's state in /run; run pytest as root, or try `--dut sim`"
+            )
+        ports.preflight(lab, host)
+        check_lcores(lab, set(lcores.available(host)))
+        self._cores(lab, host, kinds)
+        needed_mb = sum(self._memory_mb(lab, kinds))
+        available_mb = memory.read(host).available_mb
+        if available_mb < needed_mb:
+            raise InputError(
+                f"{host.name}: not enough memory: {self.name} needs {needed_mb} MB, "
+                f"{available_mb} MB are available; lower dut.memory_mb"
+                + (" or guest.memory_mb" if any(kind.WHERE == "guest" for kind in kinds) else "")
+                + " in the lab"
+            )
+
+    @contextlib.contextmanager
+    def provision(self, lab: Lab, host: Host) -> Iterator[Chain]:
+        """Wire and start the chain; everything ends with the block.
+
+        Raises InputError for a lab that does not fit, HostError for what the host lacks,
+        DutError, with its last words, for a program that does not come up.
+        """
+        self.preflight(lab, host)
+        vswitch_kind, kinds = self._kinds(lab)
+        cores = self._cores(lab, host, kinds)
+        vhosts = [
+            VhostPort(f"vhost{index}", f"{host.scratch}/vhost{index}")
+            for index in range(VIRTIO_PORTS * len(kinds))
+        ]
+        with contextlib.ExitStack() as stack:
+            pages = stack.enter_context(
+                hugepages.reserve(host, lab.dut.hugepages, self._memory_mb(lab, kinds))
+            )
+            bound = stack.enter_context(ports.bound(lab, host))
+            line = [bound.ports[0].name, *(port.name for port in vhosts), bound.ports[1].name]
+            pairs = tuple(zip(line[::2], line[1::2], strict=True))
+            order = Order(bound, vhosts, pairs, cores, pages)
+            vswitch = stack.enter_context(vswitch_kind.start(lab, host, order))
+            behind = []
+            for number, (kind, mine) in enumerate(zip(kinds, cores.endpoints, strict=True)):
+                place = Place(
+                    number=number,
+                    vhosts=vhosts[VIRTIO_PORTS * number :][:VIRTIO_PORTS],
+                    listens=not vswitch_kind.LISTENS,
+                    vcpus=mine.vcpus,
+                    cpus=mine.cpus,
+                    pages=pages,
+                )
+                behind.append(stack.enter_context(kind.start(lab, host, place)))
+            vswitch.forward()
+            yield Chain(
+                self.name,
+                host,
+                bound.ports,
+                vswitch,
+                behind,
+                generator_cpu=cores.generator_cpu,
+                pages=pages,
+                remarks=cores.remarks,
+                variant=variant(lab, self.endpoints),
+            )
+
+    def _kinds(self, lab: Lab) -> tuple[VSwitchKind, list[EndpointKind]]:
+        return registry.vswitch(lab.dut.vswitch), [
+            registry.endpoint(name) for name in self.endpoints
+        ]
+
+    @staticmethod
+    def _cores(lab: Lab, host: Host, kinds: Sequence[EndpointKind]) -> LcorePlan:
+        return lcores.plan_for(lab, host, [Wanted(kind.WHERE, kind.vcpus(lab)) for kind in kinds])
+
+    @staticmethod
+    def _memory_mb(lab: Lab, kinds: Sequence[EndpointKind]) -> tuple[int, ...]:
+        return (lab.dut.memory_mb, *(kind.memory_mb(lab) for kind in kinds))
+
+
+def variant(lab: Lab, behind: Sequence[str]) -> dict[str, str]:
+    """The lab's choices of vSwitch and hypervisor, where they are not the defaults."""
+    chosen = {}
+    if lab.dut.vswitch != "testpmd":
+        chosen["vswitch"] = lab.dut.vswitch
+    if lab.guest.hypervisor != "qemu" and any(name.startswith("guest") for name in behind):
+        chosen["hypervisor"] = lab.guest.hypervisor
+    return chosen
+
+
+class Chain:
+    """A running chain; see `topologies.topology.Topology`."""
+
+    def __init__(
+        self,
+        name: str,
+        host: Host,
+        ports: Sequence[MemifPort | NicPort],
+        vswitch: VSwitch,
+        endpoints: Sequence[Endpoint],
+        *,
+        generator_cpu: int | None,
+        pages: Hugepages,
+        remarks: Sequence[str],
+        variant: Mapping[str, str],
+    ) -> None:
+        self.name = name
+        self.ports = ports
+        self.vswitch = vswitch
+        self.endpoints = endpoints
+        self.generator_cpu = generator_cpu
+        """CPU left for a traffic generator on this host; None if it shares the others'."""
+        self.variant = variant
+        self._host = host
+        self._pages = pages
+        self._remarks = remarks
+
+    @functools.cached_property
+    def facts(self) -> Facts:
+        """Read from the programs when first asked for."""
+        behind = [endpoint.facts for endpoint in self.endpoints]
+        remarks = []
+        if any(isinstance(port, MemifPort) for port in self.ports):
+            remarks.append("memif ports (shared memory) stand for NICs: no DMA, no PCIe, no wire")
+        remarks += [remark for facts in behind for remark in facts.remarks]
+        if self._pages.size_kb is None:
+            remarks.append(f"no hugepages: {self._pages.reason}")
+        versions = dict(self.vswitch.versions)
+        for facts in reversed(behind):  # of two alike, the first speaks for both
+            versions.update(facts.versions)
+        return Facts(
+            versions=versions,
+            virtio_features=behind[0].virtio_features if behind else "",
+            nic=", ".join(
+                f"{port.name} ({self.vswitch.driver(port.name)}, {_where(port)})"
+                for port in self.ports
+            ),
+            accelerator=behind[0].accelerator if behind else "none",
+            memory=str(self._pages),
+            remarks=tuple(dict.fromkeys((*remarks, *self.vswitch.remarks, *self._remarks))),
+            commands=(
+                *self.vswitch.commands,
+                *(command for facts in behind for command in facts.commands),
+            ),
+        )
+
+    @property
+    def nodes(self) -> Sequence[Node]:
+        names = tuple(port.name for port in self.ports)
+        vhosts = tuple(f"vhost{index}" for index in range(VIRTIO_PORTS * len(self.endpoints)))
+        return (
+            Node("generator", "generator", names),
+            Node(self.vswitch.name, "host", (*names, *vhosts)),
+            *(
+                Node(endpoint.name, endpoint.where, _virtio(number))
+                for number, endpoint in enumerate(self.endpoints)
+            ),
+        )
+
+    def peer(self, port: int) -> int:
+        return 1 - port
+
+    def flow(self, port: int) -> Flow:
+        plain = plain_flow(port, self.peer(port))
+        for _, entered, endpoint in reversed(self._road(port)):
+            plain = endpoint.flow(entered, plain)
+        return plain
+
+    def transform(self, frame: bytes, port: int) -> bytes:
+        for _, entered, endpoint in self._road(port):
+            frame = endpoint.transform(frame, entered)
+        return frame
+
+    def snapshot(self) -> Snapshot:
+        return Snapshot(self.vswitch.read(), [endpoint.counts() for endpoint in self.endpoints])
+
+    def path(self, tx_port: int, before: object, after: object) -> Sequence[Hop]:
+        assert isinstance(before, Snapshot)
+        assert isinstance(after, Snapshot)
+        outer = {
+            name: since(before.vswitch.ports[name], counts)
+            for name, counts in after.vswitch.ports.items()
+        }
+        facts = self.vswitch.facts_between(before.vswitch, after.vswitch)
+        at, end = self.ports[tx_port].name, self.ports[self.peer(tx_port)].name
+        hops: list[Hop] = []
+        for number, entered, endpoint in self._road(tx_port):
+            ways = (entered, 1 - entered)
+            counts = [
+                since(before.endpoints[number][way], after.endpoints[number][way]) for way in ways
+            ]
+            vhosts = [f"vhost{VIRTIO_PORTS * number + way}" for way in ways]
+            virtios = [_virtio(number)[way] for way in ways]
+            hops.append(self._switched(at, vhosts[0], outer, facts, first=not hops))
+            hops.append(_link(vhosts[0], virtios[0], outer[vhosts[0]], counts[0]))
+            hops.append(
+                Hop(
+                    f"{endpoint.name}: {virtios[0]} -> {virtios[1]}",
+                    entered=counts[0].rx,
+                    left=counts[1].tx,
+                    drops={**counts[0].discards, **counts[1].tx_drops},
+                )
+            )
+            hops.append(_link(virtios[1], vhosts[1], counts[1], outer[vhosts[1]]))
+            at = vhosts[1]
+        hops.append(self._switched(at, end, outer, facts, first=not hops))
+        return hops
+
+    def check_alive(self) -> None:
+        self.vswitch.check_alive()
+        for port in self.ports:
+            if isinstance(port, MemifPort) and not self._host.exists(port.socket):
+                raise DutError(
+                    f"the socket of {port.name}, {port.socket}, was removed while "
+                    f"{self.vswitch.name} listened on it: no generator can connect any more"
+                )
+        for endpoint in self.endpoints:
+            endpoint.check_alive()
+
+    def _road(self, port: int) -> list[tuple[int, int, Endpoint]]:
+        """(number, virtio port of entry, endpoint) in the order in which frames meet them."""
+        road = [(number, port, endpoint) for number, endpoint in enumerate(self.endpoints)]
+        return road if port == 0 else road[::-1]
+
+    def _switched(
+        self,
+        enter: str,
+        leave: str,
+        counts: Mapping[str, PortCounts],
+        facts: Mapping[str, str],
+        *,
+        first: bool,
+    ) -> Hop:
+        """Through the vSwitch; what the first port missed is lost here, too."""
+        came, went = counts[enter], counts[leave]
+        missed = came.rx_drops if first else {}
+        return Hop(
+            f"{self.vswitch.name}: {enter} -> {leave}",
+            entered=came.rx + sum(missed.values()),
+            left=went.tx,
+            drops={**missed, **came.discards, **went.tx_drops},
+            facts=facts,
+        )
+
+
+def _virtio(number: int) -> tuple[str, str]:
+    """Names of an endpoint's ports."""
+    first = VIRTIO_PORTS * number
+    return f"virtio{first}", f"virtio{first + 1}"
+
+
+def _link(one: str, other: str, sender: PortCounts, receiver: PortCounts) -> Hop:
+    """From one program's port to the other's at the same ring."""
+    return Hop(f"{one} -> {other}", entered=sender.tx, left=receiver.rx, drops=receiver.rx_drops)
+
+
+def _where(port: MemifPort | NicPort) -> str:
+    return port.bdf if isinstance(port, NicPort) else "shared memory"

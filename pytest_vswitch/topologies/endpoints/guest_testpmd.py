@@ -1,0 +1,85 @@
+"""A virtual machine whose testpmd swaps the MAC addresses of each frame (guide, 4.2.5, 4.3)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+from pytest_vswitch.apps import guest_image, testpmd
+from pytest_vswitch.hosts.host import Host
+from pytest_vswitch.lab.schema import Lab
+from pytest_vswitch.topologies import macswap, virtual_machine
+from pytest_vswitch.topologies.counts import PortCounts
+from pytest_vswitch.topologies.endpoints import EndpointFacts, Place
+from pytest_vswitch.topologies.topology import Flow
+from pytest_vswitch.topologies.virtual_machine import VirtualMachine
+
+WHERE: Final = "guest"
+
+_MEMORY_MB = 256
+
+preflight = virtual_machine.preflight
+memory_mb = virtual_machine.memory_mb
+
+
+def vcpus(lab: Lab) -> int:
+    """One for Linux, the others forward."""
+    return lab.guest.vcpus
+
+
+@dataclass(frozen=True, slots=True)
+class GuestTestpmd:
+    """See `endpoints.Endpoint`."""
+
+    machine: VirtualMachine
+    forwarder: testpmd.Testpmd
+    command: tuple[str, ...]
+    where: str = WHERE
+
+    @property
+    def name(self) -> str:
+        return self.forwarder.terminal.name
+
+    @property
+    def facts(self) -> EndpointFacts:
+        versions = {"guest dpdk": self.forwarder.version}
+        return self.machine.facts(versions, (self.name, self.command))
+
+    def counts(self) -> tuple[PortCounts, PortCounts]:
+        return macswap.counts(self.forwarder)
+
+    def transform(self, frame: bytes, entered: int) -> bytes:
+        del entered
+        return macswap.transform(frame)
+
+    def flow(self, entered: int, plain: Flow) -> Flow:
+        del entered
+        return plain
+
+    def check_alive(self) -> None:
+        self.machine.guest.check_alive()
+
+
+@contextlib.contextmanager
+def start(lab: Lab, host: Host, place: Place) -> Iterator[GuestTestpmd]:
+    """Raises HostError, DutError."""
+    with virtual_machine.boot(lab, host, place, hugepages_mb=_MEMORY_MB) as machine:
+        forwarding = testpmd.Parameters(
+            lcores=",".join(f"{lcore}@{lcore}" for lcore in range(place.vcpus)),
+            memory_mb=_MEMORY_MB,
+            file_prefix="guest",
+            hugepages=True,
+            driver_directory=guest_image.DRIVER_DIRECTORY,
+            forward_mode="macswap",
+            port_topology="chained",
+            forwarding_cores=max(1, place.vcpus - 1),
+            mbufs=4096,
+            descriptors=256,
+        )
+        argv = forwarding.argv(machine.image.testpmd)
+        machine.guest.start(argv)
+        forwarder = testpmd.Testpmd(machine.guest.testpmd)
+        forwarder.start()
+        yield GuestTestpmd(machine, forwarder, tuple(argv))

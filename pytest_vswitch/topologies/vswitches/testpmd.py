@@ -1,0 +1,123 @@
+"""testpmd as the vSwitch: each port chained to its partner by the portlist (guide, 4.2.4)."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from pytest_vswitch.apps.testpmd import Parameters, PortCounters, Testpmd
+from pytest_vswitch.errors import DutError
+from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.undo import Change
+from pytest_vswitch.lab.schema import Lab
+from pytest_vswitch.topologies.counts import PortCounts
+from pytest_vswitch.topologies.ports import require_programs
+from pytest_vswitch.topologies.topology import NicPort
+from pytest_vswitch.topologies.vswitches import Order, Reading
+
+LISTENS: Final = True
+NAME: Final = "host testpmd"
+
+
+@dataclass(frozen=True, slots=True)
+class Switch:
+    """The running testpmd of the host; see `vswitches.VSwitch`."""
+
+    process: Process
+    testpmd: Testpmd
+    command: tuple[str, ...]
+    ports: Sequence[str]
+    """By port number."""
+    nics: frozenset[str]
+    """Those that count what they missed; a full memif ring is told to its peer instead."""
+    name: str = NAME
+    remarks: tuple[str, ...] = field(default=())
+
+    @property
+    def versions(self) -> Mapping[str, str]:
+        return {"host dpdk": self.testpmd.version}
+
+    @property
+    def commands(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        return ((self.name, self.command),)
+
+    def driver(self, port: str) -> str:
+        return self.testpmd.port_info(self.ports.index(port)).driver
+
+    def forward(self) -> None:
+        self.testpmd.start()
+
+    def read(self) -> Reading:
+        counters = self.testpmd.counters()
+        return Reading({name: self._counts(name, counters[n]) for n, name in enumerate(self.ports)})
+
+    def facts_between(self, before: Reading, after: Reading) -> Mapping[str, str]:
+        del before, after
+        return {}
+
+    def check_alive(self) -> None:
+        if (status := self.process.status()) is not None:
+            last = self.process.tail().replace("\n", "\n    ")
+            raise DutError(
+                f"{self.name} is gone (exit status {status}); its last output:\n    {last}"
+            )
+
+    def _counts(self, name: str, counters: PortCounters) -> PortCounts:
+        if name in self.nics:
+            missed = {"RX-missed": counters.rx_missed, "RX-errors": counters.rx_errors}
+        elif name.startswith("vhost"):
+            missed = {"RX-missed": counters.rx_missed}
+        else:
+            missed = {}
+        return PortCounts(
+            rx=counters.rx_packets,
+            tx=counters.tx_packets,
+            rx_drops=missed,
+            tx_drops={"TX-dropped": counters.tx_dropped},
+        )
+
+
+def preflight(lab: Lab, host: Host) -> None:
+    """Raise InputError when the lab's testpmd is not there."""
+    require_programs(host, [(lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: ")])
+
+
+@contextlib.contextmanager
+def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
+    """The host's testpmd, a vhost-user server on each socket; not forwarding yet."""
+    names = [*(port.name for port in order.ports.ports), *(port.name for port in order.vhosts)]
+    nics = frozenset(port.name for port in order.ports.ports if isinstance(port, NicPort))
+    devargs = order.ports.devargs
+    vhosts = [f"net_vhost{n},iface={port.socket},client=0" for n, port in enumerate(order.vhosts)]
+    parameters = Parameters(
+        lcores=order.cores.host_lcores,
+        memory_mb=lab.dut.memory_mb,
+        file_prefix=f"vswitch-{host.scratch.rpartition('/')[2]}",
+        hugepages=order.pages.size_kb is not None,
+        devices=devargs if nics else (),
+        vdevs=[*(() if nics else devargs), *vhosts],
+        forward_mode="io",
+        portlist=[names.index(name) for pair in order.pairs for name in pair],
+        forwarding_cores=order.cores.host_forwarding,
+    )
+    argv = parameters.argv(lab.dut.testpmd)
+    with contextlib.ExitStack() as stack:
+        # Without hugepages EAL cannot do `--in-memory`, and leaves its files behind; a
+        # testpmd that was killed leaves its sockets, too.
+        leaves = [
+            f"/var/run/dpdk/{parameters.file_prefix}",
+            *(port.socket for port in order.vhosts),
+        ]
+        for path in leaves:
+            stack.enter_context(host.changing(Change("made", path)))
+        process = stack.enter_context(
+            host.spawn(
+                argv,
+                name=NAME,
+                stop_with="quit\n",
+                why=f"the vSwitch: ports {', '.join(names)}, chained by its portlist (4.2.4)",
+            )
+        )
+        yield Switch(process, Testpmd(process), tuple(argv), tuple(names), nics)
