@@ -39,6 +39,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from zlib import crc32
 
+from pytest_vswitch.topologies.topology import plain_flow
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.engine import Direction, Engine
 from pytest_vswitch.traffic.memif.port import MemifPort
@@ -133,7 +134,7 @@ def connected(loop: Testpmd, ring_size: int) -> Iterator[Engine]:
 def directions() -> list[Direction]:
     both = []
     for tx, rx in ((0, 1), (1, 0)):
-        frame = frames.template(tx, rx, FRAME_BYTES)
+        frame = frames.template(plain_flow(tx, rx), FRAME_BYTES)
         place = frames.stamp_offset(frame)
         both.append(Direction(tx, rx, frame, frame, (place, place)))
     return both
@@ -168,14 +169,14 @@ def scapy_pps(loop: Testpmd, seconds: float) -> float:
             queues = {
                 port: [
                     bytes(
-                        Ether(src=frames.mac(port), dst=frames.mac(1 - port))
-                        / IP(src=frames.address(port), dst=frames.address(1 - port))
+                        Ether(src=flow.src_mac, dst=flow.dst_mac)
+                        / IP(src=flow.src_ip, dst=flow.dst_ip)
                         / UDP(sport=49184, dport=49184, chksum=0)
                         / Raw(number.to_bytes(18, "little"))
                     )
                     for number in range(32)
                 ]
-                for port in range(2)
+                for port, flow in enumerate((plain_flow(0, 1), plain_flow(1, 0)))
             }
             expected = {1 - port: list(map(crc32, queue)) for port, queue in queues.items()}
             back = engine.exchange(queues, 1.0, expected)

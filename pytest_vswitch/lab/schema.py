@@ -132,6 +132,27 @@ class Guest(Section):
         return kernel
 
 
+class Container(Section):
+    """The container of the topologies that have one."""
+
+    engine: Literal["auto", "podman", "docker"] = "auto"
+    """What runs it; `auto` takes podman if the DUT has it, else docker."""
+    rootless: Annotated[
+        Literal["auto", "on", "off"],
+        BeforeValidator(_on_off),
+        WithJsonSchema({"enum": ["auto", "on", "off", True, False]}),
+    ] = "auto"
+    """Whether its programs run without root's rights on the DUT; `auto`: if that is possible."""
+    image: Literal["own", "built"] = "own"
+    """`own`: the DUT's /usr is mounted; `built`: an image with what testpmd needs of it."""
+    lcores: Annotated[int, Field(ge=2, le=256)] = 2
+    """CPUs that it may use: one for its testpmd's command line, the others forward."""
+    memory_mb: Annotated[int, Field(ge=64, le=1_048_576)] = 256
+    """Memory that its testpmd shares with the vSwitch, and its limit of hugepages [MiB]."""
+    single_file_segments: bool = True
+    """Few files for all hugepages; without, pages of 2 MB are more than vhost-user carries."""
+
+
 class Generator(Reached):
     """The traffic generator."""
 
@@ -202,6 +223,8 @@ class Lab(Section):
     """The device under test."""
     guest: Guest = Guest()
     """The virtual machine, in the topologies that have one."""
+    container: Container = Container()
+    """The container, in the topologies that have one."""
     target: Target | None = None
     """A second DUT, which live migration moves the guest to."""
     ports: Annotated[list[PortSpec], Field(min_length=1)]

@@ -15,10 +15,11 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch.apps import qemu
+from pytest_vswitch.apps.guest import Guest, version_text
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.apps.qemu import Parameters, Qmp, VhostUserPort
 from pytest_vswitch.apps.testpmd import ENDED
-from pytest_vswitch.errors import DutError, HostError, InputError
+from pytest_vswitch.errors import DutError, HostError
 from pytest_vswitch.hosts import hugepages
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.undo import Change
@@ -81,16 +82,10 @@ def test_a_guest_on_kvm_and_hugepages() -> None:
 
 def test_version_text() -> None:
     numbers = {"major": 7, "minor": 2, "micro": 22}
-    assert qemu.version_text({"qemu": numbers, "package": ""}) == "7.2.22"
+    assert version_text({"qemu": numbers, "package": ""}) == "7.2.22"
     package = " (Debian 1:7.2+dfsg-7+deb12u18)"
-    text = qemu.version_text({"qemu": numbers, "package": package})
+    text = version_text({"qemu": numbers, "package": package})
     assert text == "7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)"
-
-
-def test_a_guest_needs_memory(host: LocalHost) -> None:
-    qemu.require_memory(host, 1)
-    with pytest.raises(InputError, match=r"testpmd need 99999999 MB, \d+ MB are available; lower"):
-        qemu.require_memory(host, 99_999_999)
 
 
 # --- the real program ---------------------------------------------------------------------
@@ -158,15 +153,15 @@ def test_the_real_one_takes_ports_and_their_properties(
         wait_until(lambda: "testpmd>" in process.tail(), "back-end")
         with frozen(host, parameters) as qmp:
             for name, value in {"mrg_rxbuf": "on", **virtio}.items():
-                path = "/machine/peripheral/port0"
+                path = "/machine/peripheral/ua-port0"
                 assert qmp.execute("qom-get", path=path, property=name) is (value == "on")
-            path = "/machine/peripheral/port0"
+            path = "/machine/peripheral/ua-port0"
             assert qmp.execute("qom-get", path=path, property="addr") == 0x10 << 3
             with pytest.raises(DutError, match=r"QEMU on its QMP socket: .*nonsense"):
                 qmp.execute("qom-get", path=path, property="nonsense")
 
 
-def boot(host: LocalHost, parameters: Parameters) -> contextlib.AbstractContextManager[qemu.Guest]:
+def boot(host: LocalHost, parameters: Parameters) -> contextlib.AbstractContextManager[Guest]:
     return qemu.boot(host, parameters, program=QEMU, timeout_s=2 * DEADLINE_S)
 
 
@@ -208,13 +203,13 @@ def test_a_guest_that_does_not_boot_shows_its_console(host: LocalHost, image: Gu
 
 
 @pytest.fixture(scope="module")
-def guest(image: GuestImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[qemu.Guest]:
+def guest(image: GuestImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
     """A guest that runs; the tests below leave it as it was."""
     with machine(tmp_path_factory.mktemp("guest")) as here, boot(here, plain(image)) as up:
         yield up
 
 
-def test_a_command_in_the_guest(guest: qemu.Guest, image: GuestImage) -> None:
+def test_a_command_in_the_guest(guest: Guest, image: GuestImage) -> None:
     assert guest.run("uname -r").strip() == image.release
     assert guest.run("cat /proc/sys/vm/nr_hugepages").strip() == "8"
     assert guest.run("printf unfinished") == "unfinished"
@@ -224,7 +219,7 @@ def test_a_command_in_the_guest(guest: qemu.Guest, image: GuestImage) -> None:
     assert guest.run("echo still there").strip() == "still there"
 
 
-def test_the_guests_testpmd_ends_in_words(guest: qemu.Guest) -> None:
+def test_the_guests_testpmd_ends_in_words(guest: Guest) -> None:
     guest.check_alive()
     guest.start(["sh", "-c", "exit"])
     wait_until(lambda: guest.testpmd.seen(ENDED), "end of the program")
@@ -235,25 +230,25 @@ def test_the_guests_testpmd_ends_in_words(guest: qemu.Guest) -> None:
     guest.check_alive()
 
 
-def test_the_running_one_tells_its_version_and_properties(guest: qemu.Guest) -> None:
+def test_the_running_one_tells_its_version_and_properties(guest: Guest) -> None:
     program = guest._host.run([QEMU, "--version"]).output
     assert guest.version.split()[0] in program
 
 
-def test_virtual_cpus_are_pinned(guest: qemu.Guest) -> None:
+def test_virtual_cpus_are_pinned(guest: Guest) -> None:
     cpu = min(os.sched_getaffinity(0))
     guest.pin([cpu, cpu])
-    threads = [vcpu["thread-id"] for vcpu in guest.qmp.execute("query-cpus-fast")]
+    threads = [vcpu["thread-id"] for vcpu in guest.machine.execute("query-cpus-fast")]
     assert len(threads) == 2
     assert all(os.sched_getaffinity(thread) == {cpu} for thread in threads)
 
 
-def test_a_stopped_guest_is_frozen(guest: qemu.Guest) -> None:
-    guest.qmp.execute("stop")
+def test_a_stopped_guest_is_frozen(guest: Guest) -> None:
+    guest.machine.execute("stop")
     guest._checked = 0.0
     with pytest.raises(DutError, match="the guest is frozen: QEMU says `paused`"):
         guest.check_alive()
-    guest.qmp.execute("cont")
+    guest.machine.execute("cont")
     guest._checked = 0.0
     guest.check_alive()
 

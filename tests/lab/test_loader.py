@@ -196,7 +196,7 @@ DUT = "dut: {host: local}\n"
         (
             "dut:\n  host: local\n  lcore: [1]\n" + PORTS,
             "3:3: dut.lcore: unknown key; did you mean `lcores`? "
-            "known here: host, ssh, lcores, hugepages, memory_mb, testpmd",
+            "known here: host, ssh, lcores, hugepages, memory_mb, vswitch, testpmd",
         ),
         (
             DUT + "ports:\n  - kind: memif\n    line_rate: 1\n",

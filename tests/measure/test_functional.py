@@ -15,6 +15,7 @@ from pytest_vswitch.measure.functional import (
     wait_until_forwarding,
 )
 from pytest_vswitch.topologies.sim import DutFaults, SimulatedDut
+from pytest_vswitch.topologies.topology import plain_flow
 from pytest_vswitch.traffic.sim import SimulatedGenerator
 
 
@@ -33,7 +34,7 @@ def test_frames_are_distinct_valid_and_of_the_size_asked_for(frame_bytes: int) -
     from scapy.layers.inet import IP, UDP
     from scapy.layers.l2 import Ether
 
-    frames = build_frames(frame_bytes, 256)
+    frames = build_frames(plain_flow(0, 1), frame_bytes, 256)
     assert {len(frame) for frame in frames} == {frame_bytes - 4}
     assert len({frame[42:] for frame in frames}) == 256
     assert len({frame[26:34] for frame in frames}) > 250
@@ -46,7 +47,7 @@ def test_frames_are_distinct_valid_and_of_the_size_asked_for(frame_bytes: int) -
 
 def test_a_frame_without_room_for_its_headers_is_refused() -> None:
     with pytest.raises(InputError, match="at least 50"):
-        build_frames(49, 1)
+        build_frames(plain_flow(0, 1), 49, 1)
 
 
 def test_missing_frames_are_counted() -> None:

@@ -16,6 +16,7 @@ from tests.machines.machine import Machine
 from tests.remote.door import opened
 from tests.traffic import memif_server
 from tests.traffic.conftest import run_trial
+from tests.traffic.crossed import Crossed
 
 ROUND_TRIP_S = 0.05
 
@@ -49,7 +50,7 @@ def trials(host: OpenHost, dut: Machine, offer: Offer) -> list[tuple[float, list
     with host.spawn(["python3", "-c", FORWARDER, place], name="forwarder") as forwarder:
         forwarder.read_until(re.compile("ready\n"), timeout_s=60, what="start")
         ports = [MemifPort(f"memif{port}", f"{place}/memif{port}", 10e9) for port in range(2)]
-        with on_sockets(host, ports, bytes, lambda port: 1 - port) as generator:
+        with on_sockets(host, ports, Crossed()) as generator:
             for round_trip_s in (0.0, ROUND_TRIP_S):
                 dut.cable.delay(round_trip_s)
                 counts = run_trial(generator, offer)

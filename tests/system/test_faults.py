@@ -21,7 +21,7 @@ from pytest_vswitch.measure.runner import Progress, TrialRunner
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.run import Run
-from pytest_vswitch.topologies.vhost_chain import VhostChain
+from pytest_vswitch.topologies.chain import Chain
 from tests.system.machine import Machine, process, processes
 from tests.system.session import ROOT
 
@@ -74,12 +74,12 @@ FAULTS = [
     ),
     Fault(
         "guest testpmd killed",
-        lambda pvp, run: pvp.endpoint.guest.run("killall -9 dpdk-testpmd"),
+        lambda pvp, run: pvp.endpoints[0].machine.guest.run("killall -9 dpdk-testpmd"),
         r"guest testpmd is gone \(exit status 137\); its last output:\n.*Killed",
     ),
     Fault(
         "guest frozen",
-        lambda pvp, run: pvp.endpoint.guest.qmp.execute("stop"),
+        lambda pvp, run: pvp.endpoints[0].machine.guest.machine.execute("stop"),
         r"the guest is frozen: QEMU says `paused`; its last output:\n.*\n    testpmd>",
     ),
     Fault(
@@ -116,7 +116,7 @@ def test_a_fault_in_a_trial(run: Run, fault: Fault) -> None:
 
     wired = run.wired("pvp")
     pvp = wired.topology
-    assert isinstance(pvp, VhostChain)
+    assert isinstance(pvp, Chain)
     runner = TrialRunner(
         pvp, wired.generator, 64, record=trials.append, progress=progress, margin_s=ERROR_S
     )

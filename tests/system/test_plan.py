@@ -21,6 +21,7 @@ from pytest_vswitch.traffic.memif.generator import on_sockets
 from tests.hosts.ssh.sshd import Sshd
 from tests.system.machine import Machine, wait_until
 from tests.system.session import ROOT, environment
+from tests.traffic.crossed import Crossed
 
 NAME = os.path.basename(RUN)
 READY_S = 120.0
@@ -111,7 +112,7 @@ def test_run_by_hand_it_forwards_frames_and_leaves_nothing(
         assert [name for name, _ in sockets] == ["memif0", "memif1"]
         ports = [MemifPort(name, path, 10e9) for name, path in sockets]
         host = LocalHost("by-hand", Transcript(tmp_path), tmp_path / "state")
-        with on_sockets(host, ports, swapped, lambda port: 1 - port) as generator:
+        with on_sockets(host, ports, Crossed(swapped)) as generator:
             sent = {port: [frame(port, number) for number in range(50)] for port in (0, 1)}
             # Until the guest has seen its link, frames may be lost.
             wait_until(

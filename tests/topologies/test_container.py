@@ -14,6 +14,7 @@ from pytest_vswitch.hosts.plan import PlanHost, script_for
 from pytest_vswitch.hosts.shell_script import Script
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.topologies import container, lcores
+from pytest_vswitch.topologies.lcores import Wanted
 from tests.hosts.test_plan import Untouchable
 from tests.topologies.elsewhere import Elsewhere, host, lab
 
@@ -63,7 +64,7 @@ def test_cpus_that_are_not_there(host: Elsewhere) -> None:
 
 def test_too_little_memory(host: Elsewhere) -> None:
     host.meminfo = "MemTotal: 1 kB\nMemAvailable:    700000 kB\n"
-    message = "both testpmds need 768 MB, 683 MB are available; lower dut.memory_mb"
+    message = "container needs 768 MB, 683 MB are available; lower dut.memory_mb"
     with pytest.raises(InputError, match=message):
         container.preflight(lab(), host)
 
@@ -71,7 +72,7 @@ def test_too_little_memory(host: Elsewhere) -> None:
 def test_who_shares_cpus_is_told(host: Elsewhere) -> None:
     def remarks(cpus: int) -> tuple[str, ...]:
         return lcores.plan(
-            range(cpus), lcores=None, endpoint="container", vcpus=2, generator_cpu=None
+            range(cpus), lcores=None, endpoints=[Wanted("container", 2)], generator_cpu=None
         ).remarks
 
     shared = "host testpmd, container testpmd and the traffic generator share 2 CPUs; "

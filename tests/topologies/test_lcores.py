@@ -7,11 +7,13 @@ import re
 import pytest
 
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.topologies.lcores import LcorePlan, available, plan
+from pytest_vswitch.topologies.lcores import LcorePlan, Lcores, Wanted, available, plan
 from tests.machine.conftest import Emulate, emulate
 from tests.machine.trees import NICS, Tree, server
 
 __all__ = ["emulate"]
+
+GUEST = [Wanted("guest", 3)]
 
 GUIDE_CPUS = 8
 """A main lcore and four more, two virtual CPUs that forward, and one for the generator."""
@@ -22,28 +24,29 @@ def host_cpus(found: LcorePlan) -> list[int]:
     pairs = re.findall(r"(\d+)@(\d+)", found.host_lcores)
     assert [int(lcore) for lcore, _ in pairs] == list(range(len(pairs)))
     assert found.host_lcores == ",".join(f"{lcore}@{cpu}" for lcore, cpu in pairs)
-    return [int(cpu) for _, cpu in pairs]
+    assert found.host_cpus == tuple(int(cpu) for _, cpu in pairs)
+    return list(found.host_cpus)
 
 
 def check(found: LcorePlan, cpus: list[int]) -> None:
     """What holds for every plan on `cpus`."""
-    assert found.vcpus >= 2
-    if not found.vcpu_cpus:  # everything shares, and that is said
+    assert all(endpoint.vcpus >= 2 for endpoint in found.endpoints)
+    if found.shared:  # everything shares, and that is said
         assert "share" in found.remarks[0]
         assert found.host_forwarding == 1
         return
     host = host_cpus(found)
     assert len(host) == found.host_forwarding + 1
-    assert len(found.vcpu_cpus) == found.vcpus
+    assert all(len(endpoint.cpus) == endpoint.vcpus for endpoint in found.endpoints)
     # Virtual CPU 0, which does not forward, is with the main lcore; nothing else is shared.
-    assert found.vcpu_cpus[0] == host[0]
-    used = [*host, *found.vcpu_cpus[1:]]
+    assert all(endpoint.cpus[0] == host[0] for endpoint in found.endpoints)
+    used = [*host, *(cpu for endpoint in found.endpoints for cpu in endpoint.cpus[1:])]
     assert len(set(used)) == len(used)
     assert set(used) <= set(cpus)
     assert found.generator_cpu in cpus
     if found.generator_cpu in used:
         assert f"the traffic generator shares CPU {found.generator_cpu}" in found.remarks[-1]
-    guide = found.host_forwarding >= 4 and found.vcpus >= 3
+    guide = found.host_forwarding >= 4 and all(e.vcpus >= 3 for e in found.endpoints)
     assert bool(found.remarks) == (not guide or found.generator_cpu in used)
 
 
@@ -57,34 +60,37 @@ WISHES = [
 ]
 
 
+@pytest.mark.parametrize("endpoints", [0, 1, 2])
 @pytest.mark.parametrize("vcpus", [1, 2, 3, 5])
 @pytest.mark.parametrize(("count", "lcores", "generator_cpu"), WISHES)
 def test_every_plan(
-    count: int, lcores: list[int] | None, generator_cpu: int | None, vcpus: int
+    count: int, lcores: list[int] | None, generator_cpu: int | None, vcpus: int, endpoints: int
 ) -> None:
     cpus = list(range(count))
-    found = plan(cpus, lcores=lcores, vcpus=vcpus, generator_cpu=generator_cpu)
+    wanted = [Wanted("guest", vcpus)] * endpoints
+    found = plan(cpus, lcores=lcores, endpoints=wanted, generator_cpu=generator_cpu)
+    assert len(found.endpoints) == endpoints
     check(found, cpus)
     if generator_cpu is not None:
         assert found.generator_cpu == generator_cpu
-    if lcores and found.vcpu_cpus:
+    if lcores and not found.shared:
         assert host_cpus(found) == lcores[: found.host_forwarding + 1]
 
 
 @pytest.mark.parametrize("count", [8, 9, 16])
 def test_the_guides_layout(count: int) -> None:
-    found = plan(range(count), lcores=None, vcpus=3, generator_cpu=None)
-    assert found == LcorePlan("0@0,1@1,2@2,3@3,4@4", 4, 3, (0, 5, 6), 7, ())
+    found = plan(range(count), lcores=None, endpoints=GUEST, generator_cpu=None)
+    assert found == LcorePlan((0, 1, 2, 3, 4), 4, (Lcores(3, (0, 5, 6)),), False, 7, ())
 
 
 @pytest.mark.parametrize("count", [4, 5, 7])
 def test_too_few_cpus_for_the_guide(count: int) -> None:
-    found = plan(range(count), lcores=None, vcpus=3, generator_cpu=None)
+    found = plan(range(count), lcores=None, endpoints=GUEST, generator_cpu=None)
     assert found == LcorePlan(
-        "0@0,1@1",
+        (0, 1),
         1,
-        2,
-        (0, 2),
+        (Lcores(2, (0, 2)),),
+        False,
         3,
         (
             "1 forwarding lcore in the host instead of the guide's 4",
@@ -95,9 +101,9 @@ def test_too_few_cpus_for_the_guide(count: int) -> None:
 
 @pytest.mark.parametrize(("count", "spread"), [(1, "0"), (2, "0,1"), (3, "0,1,2")])
 def test_everything_shares(count: int, spread: str) -> None:
-    found = plan(range(count), lcores=None, vcpus=3, generator_cpu=None)
-    assert (found.host_lcores, found.vcpus) == (f"0@({spread}),1@({spread})", 2)
-    assert (found.vcpu_cpus, found.generator_cpu) == ((), None)
+    found = plan(range(count), lcores=None, endpoints=GUEST, generator_cpu=None)
+    assert found.host_lcores == f"0@({spread}),1@({spread})"
+    assert (found.endpoints, found.generator_cpu) == ((Lcores(2, ()),), None)
     words = f"share {count} CPU{'s' if count > 1 else ''}; the guide gives each polling thread"
     [remark] = found.remarks
     assert words in remark
@@ -105,40 +111,40 @@ def test_everything_shares(count: int, spread: str) -> None:
 
 def test_cpus_are_taken_as_they_are_numbered() -> None:
     cpus = [2, 3, 6, 7, 10, 11, 14, 15]
-    found = plan(cpus, lcores=None, vcpus=3, generator_cpu=None)
-    assert found == LcorePlan("0@2,1@3,2@6,3@7,4@10", 4, 3, (2, 11, 14), 15, ())
+    found = plan(cpus, lcores=None, endpoints=GUEST, generator_cpu=None)
+    assert found == LcorePlan((2, 3, 6, 7, 10), 4, (Lcores(3, (2, 11, 14)),), False, 15, ())
 
 
 def test_the_lab_names_lcores_main_first() -> None:
-    found = plan(range(16), lcores=[9, 4, 5, 6, 7], vcpus=3, generator_cpu=15)
-    assert found == LcorePlan("0@9,1@4,2@5,3@6,4@7", 4, 3, (9, 1, 2), 15, ())
+    found = plan(range(16), lcores=[9, 4, 5, 6, 7], endpoints=GUEST, generator_cpu=15)
+    assert found == LcorePlan((9, 4, 5, 6, 7), 4, (Lcores(3, (9, 1, 2)),), False, 15, ())
 
 
 def test_fewer_lcores_than_the_guides_are_remarked_on() -> None:
-    found = plan(range(16), lcores=[0, 1, 2], vcpus=3, generator_cpu=None)
+    found = plan(range(16), lcores=[0, 1, 2], endpoints=GUEST, generator_cpu=None)
     assert found.host_forwarding == 2
     assert found.remarks == ("2 forwarding lcores in the host instead of the guide's 4",)
 
 
 def test_the_generators_cpu_is_left_alone() -> None:
-    found = plan(range(9), lcores=None, vcpus=3, generator_cpu=1)
-    assert found == LcorePlan("0@0,1@2,2@3,3@4,4@5", 4, 3, (0, 6, 7), 1, ())
+    found = plan(range(9), lcores=None, endpoints=GUEST, generator_cpu=1)
+    assert found == LcorePlan((0, 2, 3, 4, 5), 4, (Lcores(3, (0, 6, 7)),), False, 1, ())
 
 
 def test_a_generator_that_the_lab_puts_beside_an_lcore_is_remarked_on() -> None:
-    found = plan(range(16), lcores=[0, 1, 2, 3, 4], vcpus=3, generator_cpu=3)
+    found = plan(range(16), lcores=[0, 1, 2, 3, 4], endpoints=GUEST, generator_cpu=3)
     assert found.remarks == ("the traffic generator shares CPU 3 with the host's testpmd",)
 
 
 def test_one_lcore_is_too_few() -> None:
     with pytest.raises(InputError, match=r"dut.lcores needs at least two"):
-        plan(range(16), lcores=[3], vcpus=3, generator_cpu=None)
+        plan(range(16), lcores=[3], endpoints=GUEST, generator_cpu=None)
 
 
 def test_a_generator_on_another_host_takes_no_cpu_here() -> None:
-    found = plan(range(7), lcores=None, vcpus=3, generator=False, generator_cpu=None)
-    assert found == LcorePlan("0@0,1@1,2@2,3@3,4@4", 4, 3, (0, 5, 6), None, ())
-    [remark] = plan([0], lcores=None, vcpus=3, generator=False, generator_cpu=None).remarks
+    found = plan(range(7), lcores=None, endpoints=GUEST, generator=False, generator_cpu=None)
+    assert found == LcorePlan((0, 1, 2, 3, 4), 4, (Lcores(3, (0, 5, 6)),), False, None, ())
+    [remark] = plan([0], lcores=None, endpoints=GUEST, generator=False, generator_cpu=None).remarks
     assert "generator" not in remark
 
 

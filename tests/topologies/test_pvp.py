@@ -63,7 +63,7 @@ def test_cpus_that_are_not_there(host: Elsewhere) -> None:
 
 def test_too_little_memory(host: Elsewhere) -> None:
     host.meminfo = "MemTotal: 1 kB\nMemAvailable:    1000000 kB\n"
-    message = "guest and testpmd need 1536 MB, 976 MB are available; lower guest.memory_mb"
+    message = "pvp needs 1536 MB, 976 MB are available; lower dut.memory_mb or guest"
     with pytest.raises(InputError, match=message):
         pvp.preflight(lab(), host)
 

@@ -21,6 +21,7 @@ from pytest_vswitch.topologies.topology import MemifPort
 from pytest_vswitch.traffic.generator import DirectionCounts, Generator, Offer
 from pytest_vswitch.traffic.memif.generator import on_sockets
 from pytest_vswitch.traffic.worker_generator import WorkerGenerator
+from tests.traffic.crossed import Crossed
 
 DEADLINE_S = 60.0
 _serial = itertools.count()
@@ -73,7 +74,7 @@ def connect(host: LocalHost, sockets: Sequence[Path]) -> Connect:
 
     def make(transform: Callable[[bytes], bytes] = bytes) -> WorkerGenerator:
         ports = [MemifPort(path.name, str(path), 10e9) for path in sockets]
-        return on_sockets(host, ports, transform, lambda port: 1 - port)
+        return on_sockets(host, ports, Crossed(transform))
 
     return make
 

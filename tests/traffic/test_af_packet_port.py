@@ -9,12 +9,13 @@ from collections.abc import Iterator
 import pytest
 
 from pytest_vswitch.errors import DutError, HostError
+from pytest_vswitch.topologies.topology import plain_flow
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.af_packet.port import PacketPort
 from pytest_vswitch.traffic.engine import Direction, Engine
 from tests.traffic.wires import Wires, inside, ip, wires
 
-FRAME = frames.template(0, 1, 64)
+FRAME = frames.template(plain_flow(0, 1), 64)
 STAMP = frames.stamp_offset(FRAME)
 
 

@@ -15,9 +15,11 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch.errors import DutError, HostError, InputError
+from pytest_vswitch.topologies.topology import plain_flow
 from pytest_vswitch.traffic.generator import Generator, Offer
 from pytest_vswitch.traffic.worker_generator import WorkerGenerator
 from tests.traffic.conftest import Connect, Loop, run_trial
+from tests.traffic.crossed import Crossed
 
 SLOW = Offer(rate_pps=2000.0, duration_s=0.5, frame_bytes=64)
 
@@ -147,7 +149,7 @@ def test_unusable_transforms_and_sizes(attached: WorkerGenerator) -> None:
     for size in (63, 9725):
         with pytest.raises(InputError, match=f"frame size {size}: from 64 to 9724"):
             attached.start(Offer(1000.0, 0.1, size))
-    attached._transform = lambda frame: frame[:40]
+    attached._way = Crossed(lambda frame: frame[:40])
     with pytest.raises(InputError, match="transform"):
         attached.start(SLOW)
 
@@ -179,7 +181,7 @@ def test_worker_ends_with_its_input() -> None:
 def test_worker_ends_with_its_input_during_a_trial(testpmd: Loop, sockets: list[Path]) -> None:
     from pytest_vswitch.traffic import frames
 
-    frame = frames.template(0, 1, 64).hex()
+    frame = frames.template(plain_flow(0, 1), 64).hex()
     with testpmd("io"), worker() as process:
         assert process.stdin is not None
         assert process.stdout is not None

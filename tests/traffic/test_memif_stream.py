@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from pytest_vswitch.errors import DutError
+from pytest_vswitch.topologies.topology import plain_flow
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic import stream as stream_module
 from pytest_vswitch.traffic.latency import Histogram
@@ -26,7 +27,7 @@ class Wire:
         self.port = MemifPort("unconnected", interface_id=0, secret="", ring_size=SIZE)
         self.port.tx.reset(0)
         self.port.rx.reset(SIZE)
-        frame = frames.template(0, 0, frame_bytes)
+        frame = frames.template(plain_flow(0, 0), frame_bytes)
         place = frames.stamp_offset(frame)
         self.stream = Stream(
             self.port,

@@ -8,7 +8,7 @@ import itertools
 import os
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from pytest_vswitch.hosts.host import Host
@@ -16,6 +16,7 @@ from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.topology import NicPort
 from pytest_vswitch.traffic.af_packet.generator import attach
 from pytest_vswitch.traffic.worker_generator import WorkerGenerator
+from tests.traffic.crossed import Crossed
 
 _serial = itertools.count()
 _CLONE_NEWNET = 0x40000000
@@ -108,24 +109,21 @@ def swap(frame: bytes) -> bytes:
     return frame[6:12] + frame[:6] + frame[12:]
 
 
-@dataclass(frozen=True)
-class Topology:
+class Topology(Crossed):
     """What a generator asks of a topology of two NIC ports."""
 
-    wired_to: Sequence[str] = ("g0", "g1")
-    transform: Callable[[bytes], bytes] = swap
     generator_cpu: int | None = None
-    ports: Sequence[NicPort] = field(init=False)
 
-    def __post_init__(self) -> None:
-        ports = [
+    def __init__(
+        self,
+        wired_to: Sequence[str] = ("g0", "g1"),
+        transform: Callable[[bytes], bytes] = swap,
+    ) -> None:
+        super().__init__(transform)
+        self.ports: Sequence[NicPort] = [
             NicPort(f"nic{number}", f"0000:01:00.{number}", name, 1e9)
-            for number, name in enumerate(self.wired_to)
+            for number, name in enumerate(wired_to)
         ]
-        object.__setattr__(self, "ports", ports)
-
-    def peer(self, port: int) -> int:
-        return 1 - port
 
 
 def lab(netns: str | None) -> Lab:
