@@ -12,6 +12,7 @@ import pytest
 from pytest_vswitch import __version__, fixtures, options, registry
 from pytest_vswitch.errors import ReservationLost, VswitchError
 from pytest_vswitch.lab import loader
+from pytest_vswitch.lab.choices import chosen
 from pytest_vswitch.measure.runner import Progress
 from pytest_vswitch.plugin import refuse
 from pytest_vswitch.report import html, progress, summary
@@ -39,7 +40,11 @@ class Certifying:
         # Under xdist, the controller names the run and one worker makes it.
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
         dut = worker["vswitch_lab"] if worker else config.getoption("dut")[0]
-        self.lab = options.chosen(config, loader.load(dut, loader.search_path(config.rootpath)))
+        self.lab = chosen(
+            loader.load(dut, loader.search_path(config.rootpath)),
+            vswitch=config.getoption("vswitch"),
+            hypervisor=config.getoption("hypervisor"),
+        )
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
         self._reports = options.reports(config)

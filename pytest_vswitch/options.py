@@ -10,9 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vswitch import registry
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.lab.schema import Lab, shown
+from pytest_vswitch.lab.schema import shown
 from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
 from pytest_vswitch.results.certification import Plan
@@ -52,23 +51,6 @@ def frame_sizes(config: pytest.Config) -> tuple[int, ...]:
         if size not in sizes:
             sizes.append(size)
     return tuple(sizes)
-
-
-def chosen(config: pytest.Config, lab: Lab) -> Lab:
-    """The lab with the vSwitch and the hypervisor of the command line."""
-    for option, group, section, key in (
-        ("vswitch", registry.VSWITCHES, "dut", "vswitch"),
-        ("hypervisor", registry.HYPERVISORS, "guest", "hypervisor"),
-    ):
-        given = config.getoption(option)
-        names = registry.Registered(group).names()
-        if given is None:
-            continue
-        if given not in names:
-            raise InputError(f"--{option} {given}: there is {', '.join(names)}")
-        changed = getattr(lab, section).model_copy(update={key: given})
-        lab = lab.model_copy(update={section: changed})
-    return lab
 
 
 def wait_s(config: pytest.Config) -> float:

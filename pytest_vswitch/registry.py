@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from pytest_vswitch.hosts.host import Host
     from pytest_vswitch.lab.schema import Lab
     from pytest_vswitch.topologies import endpoints, vswitches
+    from pytest_vswitch.topologies.axes import Axes
     from pytest_vswitch.topologies.topology import Topology
     from pytest_vswitch.traffic.generator import Generator
 
@@ -28,6 +29,10 @@ GENERATORS = "pytest_vswitch.generators"
 
 class Wiring(Protocol):
     """What an entry point of `pytest_vswitch.topologies` names: a module with these."""
+
+    @property
+    def AXES(self) -> Axes | None:
+        """What may be chosen; None for a simulation, which has nothing of it."""
 
     def preflight(self, lab: Lab, host: Host) -> None:
         """Raise InputError for what can be known to be missing; change nothing."""

@@ -65,7 +65,17 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
 
 @pytest.mark.parametrize(
     "command",
-    ["lab show", "lab list", "lab init", "lab schema", "report", "threshold", "validate", "doctor"],
+    [
+        "lab show",
+        "lab list",
+        "lab init",
+        "lab schema",
+        "topologies",
+        "report",
+        "threshold",
+        "validate",
+        "doctor",
+    ],
 )
 def test_each_command_teaches_by_an_example(
     command: str, capsys: pytest.CaptureFixture[str]

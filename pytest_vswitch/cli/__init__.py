@@ -11,7 +11,7 @@ import sys
 from collections.abc import Sequence
 
 from pytest_vswitch import __version__
-from pytest_vswitch.cli import doctor, lab, plan, report, threshold
+from pytest_vswitch.cli import doctor, lab, plan, report, threshold, topologies
 from pytest_vswitch.cli.command import painted
 from pytest_vswitch.errors import VswitchError
 
@@ -50,6 +50,6 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pytest-vswitch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (lab, plan, report, threshold, doctor):
+    for module in (lab, topologies, plan, report, threshold, doctor):
         module.add(commands)
     return parser

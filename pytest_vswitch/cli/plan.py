@@ -32,6 +32,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     plan.add_argument("suite", metavar="SUITE", nargs="+", help="as for pytest, e.g. suites/pvp")
     plan.add_argument("--dut", metavar="LAB", required=True, help="a lab's name or file")
+    plan.add_argument("--vswitch", metavar="NAME", help="in place of the lab's `dut.vswitch`")
+    plan.add_argument(
+        "--hypervisor", metavar="NAME", help="in place of the lab's `guest.hypervisor`"
+    )
     plan.add_argument("--topology", metavar="NAME", help="of several, print this one only")
     plan.add_argument("--host", metavar="NAME", help="of several, print this one's script only")
     plan.add_argument("-o", dest="directory", metavar="DIR", type=Path, help="one file per script")
@@ -40,9 +44,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 def _plan(arguments: argparse.Namespace) -> None:
     from pytest_vswitch.errors import InputError
+    from pytest_vswitch.lab.choices import chosen
     from pytest_vswitch.lab.loader import load
 
-    lab = load(arguments.dut)
+    lab = chosen(load(arguments.dut), vswitch=arguments.vswitch, hypervisor=arguments.hypervisor)
     topologies = _topologies(arguments.suite, arguments.dut)
     if arguments.topology:
         topologies = [name for name in topologies if name == arguments.topology]
@@ -58,18 +63,18 @@ def _plan(arguments: argparse.Namespace) -> None:
         for name in topologies
         for host, script in _scripts(lab, name, what, _progress()).items()
     }
-    chosen = {
+    texts = {
         f"{name}-{host}.sh": script.text()
         for (name, host), script in scripts.items()
         if arguments.host in (None, host)
     }
-    if not chosen:
+    if not texts:
         there = ", ".join(sorted({host for _, host in scripts}))
         raise InputError(f"nothing is done on a host {arguments.host}; there is {there}")
     if arguments.directory is None:
-        print("\n".join(chosen.values()), end="")
+        print("\n".join(texts.values()), end="")
         return
-    for name, text in chosen.items():
+    for name, text in texts.items():
         path = arguments.directory / name
         try:
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,7 +13,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pytest_vswitch import registry
 from pytest_vswitch.errors import DutError, InputError
@@ -24,6 +24,7 @@ from pytest_vswitch.lab.preflight import check_lcores, require_ports
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.machine import memory
 from pytest_vswitch.topologies import lcores, ports
+from pytest_vswitch.topologies.axes import Axes
 from pytest_vswitch.topologies.counts import PortCounts, since
 from pytest_vswitch.topologies.endpoints import VIRTIO_PORTS, Endpoint, Place
 from pytest_vswitch.topologies.endpoints import Kind as EndpointKind
@@ -58,6 +59,11 @@ class ChainWiring:
     """Of the topology."""
     endpoints: tuple[str, ...]
     """As registered, from the generator's first port on."""
+
+    @property
+    def axes(self) -> Axes:
+        guests = any(registry.endpoint(name).WHERE == "guest" for name in self.endpoints)
+        return Axes(self.endpoints, hypervisor=guests)
 
     def preflight(self, lab: Lab, host: Host) -> None:
         """Raise InputError for what the lab or the host lacks; nothing is changed."""
@@ -122,14 +128,23 @@ class ChainWiring:
             yield Chain(
                 self.name,
                 host,
-                bound.ports,
+                [_with_rings(port, vswitch.queues) for port in bound.ports],
                 vswitch,
                 behind,
                 generator_cpu=cores.generator_cpu,
                 pages=pages,
                 remarks=cores.remarks,
-                variant=variant(lab, self.endpoints),
+                variant=self._variant(lab),
             )
+
+    def _variant(self, lab: Lab) -> dict[str, str]:
+        """The lab's choices along the axes, where they are not the defaults."""
+        chosen = {}
+        if lab.dut.vswitch != "testpmd":
+            chosen["vswitch"] = lab.dut.vswitch
+        if lab.guest.hypervisor != "qemu" and self.axes.hypervisor:
+            chosen["hypervisor"] = lab.guest.hypervisor
+        return chosen
 
     def _kinds(self, lab: Lab) -> tuple[VSwitchKind, list[EndpointKind]]:
         return registry.vswitch(lab.dut.vswitch), [
@@ -143,16 +158,6 @@ class ChainWiring:
     @staticmethod
     def _memory_mb(lab: Lab, kinds: Sequence[EndpointKind]) -> tuple[int, ...]:
         return (lab.dut.memory_mb, *(kind.memory_mb(lab) for kind in kinds))
-
-
-def variant(lab: Lab, behind: Sequence[str]) -> dict[str, str]:
-    """The lab's choices of vSwitch and hypervisor, where they are not the defaults."""
-    chosen = {}
-    if lab.dut.vswitch != "testpmd":
-        chosen["vswitch"] = lab.dut.vswitch
-    if lab.guest.hypervisor != "qemu" and any(name.startswith("guest") for name in behind):
-        chosen["hypervisor"] = lab.guest.hypervisor
-    return chosen
 
 
 class Chain:
@@ -319,6 +324,10 @@ def _virtio(number: int) -> tuple[str, str]:
 def _link(one: str, other: str, sender: PortCounts, receiver: PortCounts) -> Hop:
     """From one program's port to the other's at the same ring."""
     return Hop(f"{one} -> {other}", entered=sender.tx, left=receiver.rx, drops=receiver.rx_drops)
+
+
+def _with_rings(port: MemifPort | NicPort, rings: int) -> MemifPort | NicPort:
+    return replace(port, rings=rings) if isinstance(port, MemifPort) else port
 
 
 def _where(port: MemifPort | NicPort) -> str:

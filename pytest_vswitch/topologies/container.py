@@ -8,5 +8,6 @@ from pytest_vswitch.topologies.chain import ChainWiring
 
 CHAIN: Final = ChainWiring("container", ("container",))
 
+AXES = CHAIN.axes
 preflight = CHAIN.preflight
 provision = CHAIN.provision

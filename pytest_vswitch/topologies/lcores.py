@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -122,7 +123,9 @@ def plan(
                 else rest[0],
                 remarks=(*dict.fromkeys(remarks), *_shared(generator_cpu, host)),
             )
-    who = ["host testpmd", *(f"{endpoint.where} testpmd" for endpoint in endpoints)]
+    who = ["the vSwitch"]
+    for where, several in Counter(endpoint.where for endpoint in endpoints).items():
+        who.append(f"the {where}" if several == 1 else f"{several} {where}s")
     who += ["the traffic generator"] if generator else []
     count = f"{len(usable)} CPU{'s' if len(usable) > 1 else ''}"
     return LcorePlan(

@@ -11,5 +11,6 @@ from pytest_vswitch.topologies.chain import ChainWiring
 
 CHAIN: Final = ChainWiring("pvp", ("guest-testpmd",))
 
+AXES = CHAIN.axes
 preflight = CHAIN.preflight
 provision = CHAIN.provision

@@ -33,6 +33,9 @@ if TYPE_CHECKING:
     from pytest_vswitch.hosts.host import Host
     from pytest_vswitch.lab.schema import Lab
 
+AXES = None
+"""It stands for a vSwitch with a guest behind it, and has neither."""
+
 HOPS = (
     ("host switch: {0} -> vhost{1}", "rx missed"),
     ("guest forwarder: virtio{1} -> virtio{2}", "virtio ring full"),

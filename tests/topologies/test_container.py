@@ -75,7 +75,7 @@ def test_who_shares_cpus_is_told(host: Elsewhere) -> None:
             range(cpus), lcores=None, endpoints=[Wanted("container", 2)], generator_cpu=None
         ).remarks
 
-    shared = "host testpmd, container testpmd and the traffic generator share 2 CPUs; "
+    shared = "the vSwitch, the container and the traffic generator share 2 CPUs; "
     assert remarks(2)[0].startswith(shared)
     assert remarks(4) == ("1 forwarding lcore in the host instead of the guide's 4",)
     assert remarks(7) == ()
