@@ -57,13 +57,15 @@ def check_functional(
 
     The frames of all directions are sent together, each unlike all others. Frames that
     the DUT sends of its own accord, such as a guest's router solicitation, are no fault.
-    Raises FunctionalError with the number of missing frames and the first wrong byte.
+    Raises FunctionalError with the number of missing frames, the first wrong byte, and the
+    hops where frames were lost.
     """
     sent = {
         port: build_frames(topology.flow(port), frame_bytes, frames_per_direction, seed=port)
         for port in range(len(topology.ports))
     }
     with culprit.named(topology):
+        before = topology.snapshot()
         came_back = generator.exchange(sent, wait_s=wait_s)
     topology.check_alive()
     faults = [
@@ -74,7 +76,7 @@ def check_functional(
     if faults:
         raise FunctionalError(
             f"{topology.name} does not forward {frame_bytes}-byte frames correctly:\n"
-            + "\n".join(faults)
+            + "\n".join([*faults, *losses(topology, before)])
         )
 
 
@@ -85,6 +87,7 @@ def wait_until_forwarding(topology: Topology, generator: Generator, deadline_s: 
     """
     probes = {port: [_probe(topology, port)] for port in range(len(topology.ports))}
     deadline = time.monotonic() + deadline_s
+    before: object = None
     while True:
         topology.check_alive()
         with culprit.named(topology):
@@ -102,11 +105,55 @@ def wait_until_forwarding(topology: Topology, generator: Generator, deadline_s: 
                 for port in probes
             )
             arrived = sum(len(frames) for frames in came_back.values())
-            raise DutError(
+            lines = [
                 f"{topology.name} forwards no frame from {ways} {deadline_s:g} s after it was "
                 f"started, though all its programs run; the last attempt got {arrived} "
-                "frames back, none of them right"
+                "frames back, none of them right",
+                *([] if before is None else losses(topology, before)),
+            ]
+            raise DutError("\n".join(lines))
+        if before is None:  # not before the first attempt: it mostly succeeds
+            with culprit.named(topology):
+                before = topology.snapshot()
+
+
+def prove_clean(topology: Topology, generator: Generator, deadline_s: float) -> None:
+    """Prove that a topology is as good as new: nothing moves in it, and new frames pass.
+
+    Raises DutError when after `deadline_s` frames of an earlier test are still under way,
+    or single new ones do not come back, and when a program has ended.
+    """
+    ports = range(len(topology.ports))
+    deadline = time.monotonic() + deadline_s
+    before = topology.snapshot()
+    while True:
+        topology.check_alive()
+        time.sleep(0.02)  # the condition: no counter of a hop moves
+        after = topology.snapshot()
+        hops = [hop for port in ports for hop in topology.path(port, before, after)]
+        moving = [hop for hop in hops if hop.entered or hop.left]
+        if not moving:
+            break
+        if time.monotonic() > deadline:
+            raise DutError(
+                f"frames that nobody sends move through {topology.name} {deadline_s:g} s after "
+                f"the test before, e.g. {moving[0].name}: {moving[0].left} within a moment"
             )
+        before = after
+    wait_until_forwarding(topology, generator, deadline_s)
+
+
+def losses(topology: Topology, before: object) -> list[str]:
+    """Where frames were lost since the snapshot `before`, a line for each hop."""
+    with culprit.named(topology):
+        after = topology.snapshot()
+    lines = []
+    for port in range(len(topology.ports)):
+        for hop in topology.path(port, before, after):
+            if hop.lost > 0:
+                why = ", ".join(f"{what}: {count}" for what, count in hop.drops.items() if count)
+                lines.append(f"    lost at {hop.name}: {hop.lost} ({why or 'no counter says why'})")
+    return lines
 
 
 def _probe(topology: Topology, port: int) -> bytes:
@@ -114,7 +161,9 @@ def _probe(topology: Topology, port: int) -> bytes:
     return build_frames(topology.flow(port), 64, 1, seed=100 + port)[0]
 
 
-def build_frames(flow: Flow, frame_bytes: int, count: int, *, seed: int = 0) -> list[bytes]:
+def build_frames(
+    flow: Flow, frame_bytes: int, count: int, *, seed: int = 0, ttl: int = 64
+) -> list[bytes]:
     """Distinct UDP frames of a flow, without FCS: hosts of its networks (/16), ports, payload.
 
     Raises InputError for a frame that has no room for its headers.
@@ -139,7 +188,7 @@ def build_frames(flow: Flow, frame_bytes: int, count: int, *, seed: int = 0) -> 
         payload = rng.randbytes(frame_bytes - FCS_BYTES - HEADER_BYTES - tag_bytes - 4)
         frame = (
             ethernet(flow)
-            / IP(src=host(flow.src_ip), dst=host(flow.dst_ip), id=number % 0x10000)
+            / IP(src=host(flow.src_ip), dst=host(flow.dst_ip), id=number % 0x10000, ttl=ttl)
             / UDP(sport=rng.randrange(1024, 0x10000), dport=rng.randrange(1024, 0x10000))
             / Raw(number.to_bytes(4, "big") + payload)
         )

@@ -16,13 +16,14 @@ from pytest_vswitch.hosts.opening import LOOK, open_host
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.lab.address import SIM
 from pytest_vswitch.lab.schema import Lab
-from pytest_vswitch.measure.functional import wait_until_forwarding
+from pytest_vswitch.measure.functional import prove_clean, wait_until_forwarding
 from pytest_vswitch.results import host_facts, record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.journal import Journal, RunBegun
 from pytest_vswitch.topologies.needs import tuned
 
 _FIRST_FRAME_S = 30.0
+_CLEAN_S = 5.0
 
 
 def preflight(lab: Lab, topologies: list[str], *, waits: bool) -> None:
@@ -58,10 +59,11 @@ class Run:
         """Makes the run's directory and begins its journal. Undoes what dead runs left.
 
         With `tune`, the DUT is tuned until the end. `tell` is told, a sentence each, what
-        was undone, what is waited for and tuned. Raises HostError when the DUT cannot be had
-        within `wait_s`.
+        was undone, waited for, tuned and brought up anew. Raises HostError when the DUT
+        cannot be had within `wait_s`.
         """
         self.lab = lab
+        self._tell = tell
         self._wiring = contextlib.ExitStack()
         self._wired: Wired | None = None
         self._generator_host: OpenHost | None = None
@@ -112,10 +114,16 @@ class Run:
             self._generator_host.check_reserved()
 
     def wired(self, name: str) -> Wired:
-        """The topology of that name, forwarding; brought up anew if it is not or died."""
+        """The topology of that name, forwarding.
+
+        The one before, if it is of that name and is proven clean; else it is brought up anew.
+        """
         if self._wired and self._wired.name == name:
-            with contextlib.suppress(VswitchError):
-                self._wired.topology.check_alive()
+            try:
+                prove_clean(self._wired.topology, self._wired.generator, _CLEAN_S)
+            except VswitchError as error:
+                self._tell(f"{name} is brought up anew: {error}")
+            else:
                 return self._wired
         self.unwire()
         kind = _wiring(self.lab, name)

@@ -12,6 +12,7 @@ from pytest_vswitch.measure.functional import (
     FunctionalError,
     build_frames,
     check_functional,
+    prove_clean,
     wait_until_forwarding,
 )
 from pytest_vswitch.topologies.sim import DutFaults, SimulatedDut
@@ -75,6 +76,38 @@ def test_the_first_wrong_byte_is_named(offset: int, field: str) -> None:
     assert "1 of 256 frames did not come back right" in message
     assert "1 frames came back changed" in message
     assert f"byte {offset} ({field}) is 0x" in message
+
+
+class Leaking(SimulatedDut):
+    """Frames that nobody sends go through it, whenever one looks, so many times."""
+
+    looks = 0
+
+    def snapshot(self) -> object:
+        if self.looks:
+            self.looks -= 1
+            self.carry([1, 0], 64, 1e-3)
+        return super().snapshot()
+
+
+def test_what_is_still_under_way_is_waited_for() -> None:
+    dut = Leaking()
+    dut.looks = 5
+    prove_clean(dut, SimulatedGenerator(dut), 30.0)
+    assert dut.looks == 0
+
+
+def test_frames_that_nobody_sends_are_no_clean_start() -> None:
+    dut = Leaking()
+    dut.looks = 10**9
+    with pytest.raises(DutError, match=r"move through sim .* e.g. host switch: sim0 -> vhost0: 1"):
+        prove_clean(dut, SimulatedGenerator(dut), 0.1)
+
+
+def test_a_topology_that_forwards_no_more_is_no_clean_start() -> None:
+    dut = SimulatedDut(faults=DutFaults(deaf_for=10**9))
+    with pytest.raises(DutError, match="forwards no frame"):
+        prove_clean(dut, SimulatedGenerator(dut), 0.1)
 
 
 @dataclass(slots=True)

@@ -21,6 +21,8 @@ def test_help_shows_every_option(session: Session) -> None:
     group = str(result.stdout).partition("certification of DPDK data planes")[2].split("\n\n")[0]
     assert re.findall(r"^  (--[a-z-]+)", group, re.MULTILINE) == [
         "--dut",
+        "--vswitch",
+        "--hypervisor",
         "--quick",
         "--frame-size",
         "--loss-ratio",

@@ -1,0 +1,1 @@
+"""Performance statements are ratios, taken in one run; each file says how to take them again."""
