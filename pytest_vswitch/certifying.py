@@ -16,7 +16,7 @@ from pytest_vswitch.lab.choices import chosen
 from pytest_vswitch.measure.runner import Progress
 from pytest_vswitch.plugin import refuse
 from pytest_vswitch.report import html, progress, summary
-from pytest_vswitch.results import record, run_directory
+from pytest_vswitch.results import contention, record, run_directory
 from pytest_vswitch.results.certification import Certification, Wired
 from pytest_vswitch.results.findings import finding
 from pytest_vswitch.results.journal import Journal, RunEnded
@@ -134,6 +134,7 @@ class Certifying:
             limits=limits,
             progress=tell,
             may_go_on=run.check_reserved,
+            contention=None if run.facts.simulated else lambda: contention.read(run.host),
         )
         return case
 

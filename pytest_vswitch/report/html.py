@@ -19,6 +19,7 @@ from pytest_vswitch.results import findings, template, units
 from pytest_vswitch.results.findings import Finding
 from pytest_vswitch.results.record import Case, Measurement, Record, Verdict
 from pytest_vswitch.results.schema import write_atomically
+from pytest_vswitch.results.stability import unstable
 from pytest_vswitch.traffic.generator import Latency
 
 _TEMPLATES = Path(__file__).with_name("templates")
@@ -40,6 +41,8 @@ class CaseView:
     latency_trial: Trial | None
     latencies: tuple[tuple[str, Latency], ...]
     """Of each direction of that trial that has samples."""
+    unstable: str
+    """What makes repeated searches differ; empty if they do not."""
 
     @property
     def line_rate_share(self) -> float | None:
@@ -114,6 +117,7 @@ def _view(case: Case, anchor: str) -> CaseView:
             for d in (latency_trial.directions if latency_trial else ())
             if d.latency
         ),
+        unstable=unstable(case),
     )
 
 

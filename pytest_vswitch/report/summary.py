@@ -11,6 +11,7 @@ from pytest_vswitch.results import units
 from pytest_vswitch.results.findings import Finding, finding, limiter
 from pytest_vswitch.results.record import Case, Record, Verdict
 from pytest_vswitch.results.run_directory import RunDirectory
+from pytest_vswitch.results.stability import unstable
 
 WIDTH = 80
 
@@ -85,6 +86,8 @@ def _case(case: Case, *, remarks_below: bool) -> Iterator[str]:
         yield from _wrapped(("met: " if check.met else "missed: ") + check.message, 2)
     if best:
         yield from _wrapped(f"limited by  {limiter(best[0])}", 2, 14)
+        if doubt := unstable(case):
+            yield from _wrapped(f"unstable    {doubt}", 2, 14)
     elif not case.error:
         trials = sum(len(m.trials) for m in case.measurements)
         yield from _wrapped(f"no search ended; {trials} trials are kept", 2)

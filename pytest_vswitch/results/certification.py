@@ -11,7 +11,7 @@ from pytest_vswitch.measure.options import SearchOptions
 from pytest_vswitch.measure.runner import Progress, TrialRunner
 from pytest_vswitch.measure.throughput import find_throughput, line_rate_pps
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.results import template, verdict
+from pytest_vswitch.results import contention, template, verdict
 from pytest_vswitch.results.host_facts import remarks
 from pytest_vswitch.results.journal import (
     CaseBegun,
@@ -61,10 +61,12 @@ class Certification:
         limits: Mapping[str, Mapping[str, float]],
         progress: Callable[[Progress], None],
         may_go_on: Callable[[], None] = lambda: None,
+        contention: Callable[[], contention.Reading] | None = None,
     ) -> None:
         """`limits` are the lab's thresholds by case id; `frame_bytes` is a parameter.
 
-        `may_go_on` is asked before each trial, and raises if it must not be.
+        `may_go_on` is asked before each trial, and raises if it must not be. `contention`
+        reads how busy the DUT is.
         """
         topology, generator = wired.topology, wired.generator
         parameters = {**parameters, **topology.variant}
@@ -94,6 +96,7 @@ class Certification:
         self._limits = limits.get(self.case.id, {})
         self._progress = progress
         self._may_go_on = may_go_on
+        self._contention = contention
         self._ended = False
         journal.append(CaseBegun(self.case))
 
@@ -120,12 +123,23 @@ class Certification:
         search = self._plan.search
         for repeat in range(1, self._plan.repeats + 1):
             self._journal.append(MeasurementBegun(self.case.id, repeat, search.search))
-            began = time.monotonic()
+            began, before = time.monotonic(), self._busy()
             found = find_throughput(runner, search)
-            elapsed_s = time.monotonic() - began
-            self._journal.append(MeasurementEnded(self.case.id, repeat, found.results, elapsed_s))
-            measurement = Measurement(repeat, search.search, found.results, found.trials, elapsed_s)
+            elapsed_s, after = time.monotonic() - began, self._busy()
+            busy = contention.between(before, after) if before and after else None
+            self._journal.append(
+                MeasurementEnded(self.case.id, repeat, found.results, elapsed_s, busy)
+            )
+            measurement = Measurement(
+                repeat, search.search, found.results, found.trials, elapsed_s, busy
+            )
             self.case = replace(self.case, measurements=(*self.case.measurements, measurement))
+
+    def _busy(self) -> contention.Reading | None:
+        try:
+            return self._contention() if self._contention else None
+        except OSError:
+            return None
 
     def check(self) -> list[str]:
         """Hold the case against the lab's thresholds; a sentence for each that is missed.

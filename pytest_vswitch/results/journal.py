@@ -24,6 +24,7 @@ from pydantic_core import from_json
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.measure.goals import GoalResult
 from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.results.contention import Contention
 from pytest_vswitch.results.record import (
     SCHEMA_VERSION,
     Case,
@@ -77,6 +78,7 @@ class MeasurementEnded:
     repeat: int
     results: tuple[GoalResult, ...]
     elapsed_s: float | None = None
+    contention: Contention | None = None
     event: Literal["measurement ended"] = "measurement ended"
 
 
@@ -288,10 +290,14 @@ def _build(events: Sequence[Event]) -> Record:
             case TrialEnded(case_id, repeat, trial):
                 position = newest[case_id]
                 cases[position] = _extend(cases[position], repeat, trials=(trial,))
-            case MeasurementEnded(case_id, repeat, results, elapsed_s):
+            case MeasurementEnded(case_id, repeat, results, elapsed_s, contention):
                 position = newest[case_id]
                 cases[position] = _extend(
-                    cases[position], repeat, results=results, elapsed_s=elapsed_s
+                    cases[position],
+                    repeat,
+                    results=results,
+                    elapsed_s=elapsed_s,
+                    contention=contention,
                 )
             case CaseEnded(case_id, verdict, checks, error, template):
                 position = newest[case_id]
@@ -317,6 +323,7 @@ def _extend(
     trials: tuple[Trial, ...] = (),
     results: tuple[GoalResult, ...] = (),
     elapsed_s: float | None = None,
+    contention: Contention | None = None,
 ) -> Case:
     """Add to the case's measurement; one whose beginning was lost is of unknown search."""
     if not any(m.repeat == repeat for m in case.measurements):
@@ -324,7 +331,13 @@ def _extend(
     return replace(
         case,
         measurements=tuple(
-            replace(m, trials=m.trials + trials, results=m.results + results, elapsed_s=elapsed_s)
+            replace(
+                m,
+                trials=m.trials + trials,
+                results=m.results + results,
+                elapsed_s=elapsed_s,
+                contention=contention,
+            )
             if m.repeat == repeat
             else m
             for m in case.measurements

@@ -12,6 +12,7 @@ from typing import ClassVar, Literal
 
 from pytest_vswitch.measure.goals import Goal, GoalResult
 from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.results.contention import Contention
 from pytest_vswitch.topologies.topology import Facts, Node
 
 SCHEMA_VERSION = 1
@@ -78,6 +79,8 @@ class Measurement:
     """In the order they were made."""
     elapsed_s: float | None = None
     """Wall time of the whole search [s]; None when it was cut short."""
+    contention: Contention | None = None
+    """Where the DUT's CPU time went meanwhile; None when it does not tell."""
 
 
 @dataclass(frozen=True, slots=True)

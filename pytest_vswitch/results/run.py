@@ -63,6 +63,7 @@ class Run:
         cannot be had within `wait_s`.
         """
         self.lab = lab
+        self.facts = facts
         self._tell = tell
         self._wiring = contextlib.ExitStack()
         self._wired: Wired | None = None
