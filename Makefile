@@ -1,10 +1,11 @@
-# Two commands for a new machine (Debian 12, root): `make pvp` and `make test`.
+# For a new machine (Debian 12, root): `make pvp`, `make suites`, `make test`.
 PYTEST = .venv/bin/pytest
 
-.PHONY: help setup pvp test test-vlab lint lock clean
+.PHONY: help setup pvp suites test test-vlab lint lock clean
 
 help:
 	@echo "make pvp    install what is missing, certify a PVP on this machine (--quick)"
+	@echo "make suites install what is missing, certify every topology (--quick; some 20 minutes)"
 	@echo "make test   install what is missing, run the project's tests"
 	@echo "make test-vlab  its tests on an emulated machine, too: labs, tuning, power cuts"
 	@echo "make lint   ruff and mypy --strict"
@@ -17,12 +18,16 @@ setup:
 pvp: setup
 	$(PYTEST) suites/pvp --dut local --quick
 
+suites:
+	@ci/setup $$(grep -hv '^#' ci/suite-packages)
+	@ci/suites
+
 test:
-	@ci/setup $$(grep -v '^#' ci/test-packages)
+	@ci/setup $$(grep -hv '^#' ci/suite-packages ci/test-packages)
 	$(PYTEST)
 
 test-vlab:
-	@ci/setup $$(grep -v '^#' ci/test-packages)
+	@ci/setup $$(grep -hv '^#' ci/suite-packages ci/test-packages)
 	$(PYTEST) -m vlab tests/vlab
 
 lint: setup

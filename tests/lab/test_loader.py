@@ -191,12 +191,12 @@ DUT = "dut: {host: local}\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("foo: 1\n" + GOOD, "1:1: foo: unknown key; known here: description, dut, guest, target,"),
+        ("foo: 1\n" + GOOD, "1:1: foo: unknown key; known here: description, dut, guest, container, target,"),
         ("port: []\n" + GOOD, "1:1: port: unknown key; did you mean `ports`? known here: "),
         (
             "dut:\n  host: local\n  lcore: [1]\n" + PORTS,
             "3:3: dut.lcore: unknown key; did you mean `lcores`? "
-            "known here: host, ssh, lcores, hugepages, memory_mb, vswitch, testpmd",
+            "known here: host, ssh, lcores, hugepages, memory_mb, mtu, vswitch, testpmd",
         ),
         (
             DUT + "ports:\n  - kind: memif\n    line_rate: 1\n",
