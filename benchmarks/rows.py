@@ -14,6 +14,7 @@ from pytest_vswitch.lab.choices import chosen
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.measure.functional import wait_until_forwarding
 from pytest_vswitch.topologies.topology import Topology
+from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.generator import Generator
 
 FIRST_FRAME_S = 60.0
@@ -41,6 +42,7 @@ class Row:
         lab = self.lab
         attach = registry.generator(lab.generator.kind)
         with contextlib.ExitStack() as stack:
+            frames.get_ready()
             # The generator leaves last: see `results.run.Run.wired`.
             last = stack.enter_context(contextlib.ExitStack())
             wiring = registry.topology(self.topology)
@@ -62,6 +64,9 @@ ROWS = {
     "phy_vm_phy": Row("phy_vm_phy", "bare_phy_vm_phy.sh"),
     "container": Row("container", "bare_container.sh"),
     "memif": Row("memif", "bare_memif.sh"),
-    "exception_path": Row("exception_path", "bare_exception_path.sh"),
+    "exception_path": Row("exception_path_tap", "bare_exception_path.sh", ("tap",)),
+    "exception_path-af_packet": Row(
+        "exception_path_af_packet", "bare_exception_path.sh", ("af_packet",)
+    ),
     "live_migration": Row("live_migration", "bare_live_migration.sh"),
 }

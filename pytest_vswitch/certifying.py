@@ -34,7 +34,6 @@ class Certifying:
     def __init__(self, config: pytest.Config) -> None:
         """Raises InputError for a wrong option or lab file; nothing is started."""
         self._config = config
-        self.frame_sizes = options.frame_sizes(config)
         self._plan = options.plan(config)
         self._wait_s = options.wait_s(config)
         # Under xdist, the controller names the run and one worker makes it.
@@ -45,6 +44,7 @@ class Certifying:
             vswitch=config.getoption("vswitch"),
             hypervisor=config.getoption("hypervisor"),
         )
+        self.frame_sizes = options.frame_sizes(config, self.lab)
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
         self._reports = options.reports(config)
@@ -90,9 +90,12 @@ class Certifying:
                 used |= wanted & set(self._topologies)
         if used and not self._config.getoption("collectonly"):
             try:
-                preflight(self.lab, sorted(used), waits=self._wait_s > 0)
+                not_here = preflight(self.lab, sorted(used), waits=self._wait_s > 0)
             except VswitchError as error:
                 refuse(self._config, str(error))
+            for item in items:
+                for name in not_here.keys() & set(getattr(item, "fixturenames", ())):
+                    item.add_marker(pytest.mark.skip(reason=not_here[name]))
 
     # --- the run and its cases ---
 

@@ -15,6 +15,10 @@ class InputError(VswitchError):
     """A file, option or argument is wrong; nothing was started (exit status 4)."""
 
 
+class NotHere(InputError):
+    """A host has no such thing, e.g. its kernel: what wants it is left out, with this reason."""
+
+
 class HostError(VswitchError):
     """A host refused, lacks or failed something: a program, memory, a permission."""
 

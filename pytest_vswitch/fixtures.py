@@ -8,9 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from pytest_vswitch.measure import bonded, migration
+from pytest_vswitch.measure.bonded import BondedMove
 from pytest_vswitch.measure.functional import check_functional
+from pytest_vswitch.measure.migration import Migration
+from pytest_vswitch.measure.refusal import check_refusal
 from pytest_vswitch.results.certification import Certification, Wired
 from pytest_vswitch.results.run import Run
+from pytest_vswitch.topologies.move import Move
 
 if TYPE_CHECKING:
     from pytest_vswitch.certifying import Certifying
@@ -27,11 +32,52 @@ class Measure:
         """Raise FunctionalError unless the DUT returns exact frames exactly."""
         check_functional(wired.topology, wired.generator, frame_bytes)
 
+    def refusal(
+        self, wired: Wired, *, frame_bytes: int, ttl: int = 64, dst_mac: str | None = None
+    ) -> None:
+        """Raise FunctionalError if the DUT forwards frames of that kind, or no others."""
+        check_refusal(wired.topology, wired.generator, frame_bytes, ttl=ttl, dst_mac=dst_mac)
+
     def throughput(self, wired: Wired, *, frame_bytes: int, **parameters: str) -> Certification:
         """NDR and PDR (RFC 2544 section 26.1) of one case, which `parameters` tell apart."""
         case = self._begin(wired, {"frame_bytes": frame_bytes, **parameters})
         case.throughput()
         return case
+
+    def migration(self, wired: Wired, *, frame_bytes: int) -> tuple[Certification, Migration]:
+        """Move the guest under traffic; raise MigrationError if it stays where it was."""
+        case = self._begin(wired, {"frame_bytes": frame_bytes, "event": "migration"})
+        found = case.event(
+            "migration",
+            lambda: migration.under_traffic(
+                wired.topology, wired.generator, frame_bytes=frame_bytes
+            ),
+        )
+        return case, found
+
+    def failing_migration(self, wired: Wired, move: Move, why: str, *, frame_bytes: int) -> str:
+        """Move the guest in vain, under traffic: what it failed for.
+
+        `why` names the case. Raises FunctionalError when the source loses frames afterwards.
+        """
+        case = self._begin(wired, {"frame_bytes": frame_bytes, "event": why})
+        return case.event(
+            "failing migration",
+            lambda: migration.failing(
+                wired.topology, wired.generator, move, frame_bytes=frame_bytes
+            ),
+        )
+
+    def bonded_migration(
+        self, wired: Wired, *, frame_bytes: int
+    ) -> tuple[Certification, BondedMove]:
+        """Take the VF out, move the guest, put a VF in again, all under traffic."""
+        case = self._begin(wired, {"frame_bytes": frame_bytes, "event": "migration"})
+        found = case.event(
+            "migration",
+            lambda: bonded.under_traffic(wired.topology, wired.generator, frame_bytes=frame_bytes),
+        )
+        return case, found
 
 
 class Threshold:

@@ -11,13 +11,16 @@ from pathlib import Path
 import pytest
 
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.lab.schema import shown
+from pytest_vswitch.lab.schema import Lab, shown
 from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
 from pytest_vswitch.results.certification import Plan
 
 FRAME_BYTES = (64, 128, 256, 512, 1024, 1280, 1518)
 """RFC 2544 section 9.1."""
+
+ETHERNET_BYTES = 18
+"""What a frame has beside its IP packet: addresses, type, FCS."""
 
 
 def reports(config: pytest.Config) -> Path:
@@ -32,8 +35,8 @@ def reports(config: pytest.Config) -> Path:
     return path
 
 
-def frame_sizes(config: pytest.Config) -> tuple[int, ...]:
-    """With FCS [bytes], each once, in the order given."""
+def frame_sizes(config: pytest.Config, lab: Lab) -> tuple[int, ...]:
+    """With FCS [bytes], each once, in the order given; none that the lab's hops do not carry."""
     given = config.getoption("frame_size")
     if not given:
         return FRAME_BYTES[:1] if config.getoption("quick") else FRAME_BYTES
@@ -43,10 +46,12 @@ def frame_sizes(config: pytest.Config) -> tuple[int, ...]:
             size = int(word)
         except ValueError:
             raise InputError(f"--frame-size {word!r}: give bytes, e.g. 64 or 64,512,1518") from None
-        if not FRAME_BYTES[0] <= size <= FRAME_BYTES[-1]:
+        most = lab.dut.mtu + ETHERNET_BYTES
+        if not FRAME_BYTES[0] <= size <= most:
             raise InputError(
                 f"--frame-size {size}: must lie between {FRAME_BYTES[0]} (Ethernet's least) and "
-                f"{FRAME_BYTES[-1]} bytes (MTU 1500), FCS included"
+                f"{most} bytes, FCS included: the vSwitch, the first hop, carries an MTU of "
+                f"{lab.dut.mtu} (`dut.mtu` in the lab)"
             )
         if size not in sizes:
             sizes.append(size)

@@ -18,6 +18,15 @@ from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.host import Host
 
 
+def device_id(port: int) -> str:
+    """What QEMU calls a virtio port; libvirt takes only names that begin like this."""
+    return f"ua-port{port}"
+
+
+_DYING_S = 5.0
+"""How long the end of a QEMU whose consoles are closed may be on its way [s]."""
+
+
 class Machine(Protocol):
     """The QEMU that a guest runs on, as its hypervisor gives access to it."""
 
@@ -25,17 +34,21 @@ class Machine(Protocol):
     def name(self) -> str:
         """What errors call it: `QEMU`, with the guest's number if there are several."""
 
-    def status(self) -> int | None:
-        """Exit status of QEMU, or None while it runs."""
+    @property
+    def command(self) -> tuple[str, ...]:
+        """QEMU's argument list."""
+
+    def end(self, *, within_s: float = 0.0) -> str | None:
+        """How QEMU ended, e.g. `exit status -9`, or None while it runs; waits up to `within_s`.
+
+        Raises DutError when what looks after it is gone.
+        """
 
     def tail(self) -> str:
         """Its last output, for error messages."""
 
     def execute(self, command: str, **arguments: object) -> Any:
         """A QMP command. Raises DutError when QEMU refuses, is gone, or does not answer."""
-
-    def pin(self, vcpu: int, cpu: int) -> None:
-        """Pin a virtual CPU to one of the host's. Raises HostError."""
 
     def close(self) -> None:
         """End what talks to QEMU, not QEMU."""
@@ -62,14 +75,9 @@ class Guest:
 
     def property(self, port: int, name: str) -> str:
         """A property of a virtio device, as QEMU has it now: `on`, `off` or a value."""
-        path = f"/machine/peripheral/port{port}"
+        path = f"/machine/peripheral/{device_id(port)}"
         value = self.machine.execute("qom-get", path=path, property=name)
         return ("on" if value else "off") if isinstance(value, bool) else str(value)
-
-    def pin(self, cpus: Sequence[int]) -> None:
-        """Pin virtual CPU i to `cpus[i]`, as the guide's `qmp-vcpu-pin` does (4.2.5)."""
-        for vcpu, cpu in enumerate(cpus):
-            self.machine.pin(vcpu, cpu)
 
     def run(self, command: str, *, timeout_s: float = 10.0, why: str = "") -> str:
         """One line for the guest's shell; its output. Raises DutError on a failing status."""
@@ -89,8 +97,9 @@ class Guest:
         try:
             self.run("true", timeout_s=timeout_s, why="a shell that answers: the guest is up")
         except DutError as error:
-            name, status = self.machine.name, self.machine.status()
-            gone = f"{name} ended with status {status}" if status is not None else str(error)
+            dying_s = _DYING_S if self.shell.ended else 0.0
+            name, end = self.machine.name, self.machine.end(within_s=dying_s)
+            gone = f"{name} is gone ({end})" if end else str(error)
             raise DutError(
                 f"the guest did not boot: {gone}\n  {name} said:\n    "
                 f"{self.machine.tail() or '(nothing)'}\n  guest console:\n{self.kernel_log()}"
@@ -111,9 +120,9 @@ class Guest:
         QEMU is asked once a second at most: it shares its lock with the virtual CPUs.
         """
         name = self.machine.name
-        if (status := self.machine.status()) is not None:
+        if end := self.machine.end():
             raise DutError(
-                f"{name} is gone (exit status {status}); its last output:\n"
+                f"{name} is gone ({end}); its last output:\n"
                 f"    {self.machine.tail() or '(none)'}\n  guest console:\n{self.kernel_log()}"
             )
         if ended := self.testpmd.seen(ENDED):

@@ -1,7 +1,7 @@
 """The guest's kernel and initramfs, made in seconds from the DUT's installed packages.
 
-The initramfs holds busybox, testpmd with the libraries and drivers that it needs, the
-kernel modules for virtio and `uio_pci_generic`, and `guest/init`. It is cached on the
+The initramfs holds busybox, testpmd and iproute2 with the libraries and drivers that they
+need, the kernel modules for virtio and `uio_pci_generic`, and `guest/init`. It is cached on the
 host by the content of everything in it.
 """
 
@@ -30,21 +30,58 @@ _LOADED_LATE = ("libgcc_s.so.1",)
 
 _DPDK_MODULES = ("uio_pci_generic",)
 _CONTROL_MODULES = ("virtio_pci", "virtio_console")
+_NET_MODULES = ("virtio_net",)
+"""The kernel's own driver of the data ports, for a guest that routes; loaded when asked for."""
+_ROUTER_PROGRAMS = ("ip", "tc")
+"""Of iproute2, where the host has them: busybox's do not tell what was dropped."""
 
 _KEPT = 4
 """Images in the cache; the one used longest ago makes room."""
 
 
 @dataclass(frozen=True, slots=True)
+class Disk:
+    """A disk of the guest's, a file on the host."""
+
+    path: str
+    format: str
+    """`raw` or `qcow2`."""
+    read_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """The way into a guest over SSH."""
+
+    user: str
+    port: int
+    """TCP port of the host's loopback that leads to the guest's SSH server."""
+    key: str
+    """Path of a private key on the host."""
+    host_key: str
+    """Type and key; empty: whichever it shows."""
+    wishes: str
+    """What it is told; see `qemu.wishes`."""
+
+
+@dataclass(frozen=True, slots=True)
 class GuestImage:
-    """What QEMU boots directly."""
+    """What a guest boots."""
 
     kernel: str
+    """Booted directly; empty: the first disk boots by itself."""
     initramfs: str
     release: str
-    """Kernel release, e.g. `6.1.0-56-cloud-amd64`."""
+    """Kernel release, e.g. `6.1.0-56-cloud-amd64`; empty: the disk's own."""
     testpmd: str
     """Path of testpmd in the guest."""
+    driver_directory: str = DRIVER_DIRECTORY
+    """Where the guest's testpmd finds its drivers; empty: where it looks by itself."""
+    arguments: str = ""
+    """Of the kernel, beside ours."""
+    disks: tuple[Disk, ...] = ()
+    login: Login | None = None
+    """How it is told over SSH what to do; None: it knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +107,8 @@ def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
         "dpdk": _modules(host, f"{prefix}/lib/modules/{release}", _DPDK_MODULES),
         "control": _modules(host, f"{prefix}/lib/modules/{release}", _CONTROL_MODULES),
     }
+    net = _modules(host, f"{prefix}/lib/modules/{release}", _NET_MODULES)
+    modules["net"] = [module for module in net if module not in modules["control"]]
     files, drivers = _programs(host, testpmd)
     init = (importlib.resources.files("pytest_vswitch") / "apps/guest/init").read_text()
 
@@ -163,12 +202,13 @@ def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
     if program is None or busybox is None:
         raise HostError(f"{host.name}: the guest needs the programs {testpmd} and busybox")
     stdbuf = [host.which("stdbuf") or "stdbuf", "/usr/libexec/coreutils/libstdbuf.so"]
-    needed = _libraries(host, [program, *stdbuf])
+    routing = [path for name in _ROUTER_PROGRAMS if (path := host.which(name))]
+    needed = _libraries(host, [program, *stdbuf, *routing])
     drivers = {name: _driver(host, needed, name) for name in DRIVERS}
     needed |= _libraries(host, list(drivers.values()))
     libc = next(path for path in needed if path.endswith("/libc.so.6"))
     late = {f"{PurePosixPath(libc).parent}/{name}" for name in _LOADED_LATE}
-    every = sorted({program, busybox, *stdbuf, *drivers.values()} | needed | late)
+    every = sorted({program, busybox, *stdbuf, *routing, *drivers.values()} | needed | late)
     return _with_targets(host, every), drivers
 
 

@@ -8,10 +8,10 @@ QEMU that refuses at once is asked again each time: that costs little, and may b
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import PurePosixPath
 
-from pytest_vswitch.apps.guest_image import GuestImage
+from pytest_vswitch.apps.guest_image import GuestImage, find_kernel
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.host import Host
 
@@ -50,6 +50,10 @@ def choose(host: Host, wanted: str, image: GuestImage, qemu: str) -> Accelerator
 def _probe_once(host: Host, image: GuestImage, qemu: str) -> Accelerator:
     if not host.exists("/dev/kvm"):
         return Accelerator("tcg", "there is no /dev/kvm")
+    if not image.kernel:  # its disk has one; whether KVM works, any tells
+        kernel = find_kernel(host, "auto")
+        release = PurePosixPath(kernel).name.removeprefix("vmlinuz-")
+        image = replace(image, kernel=kernel, release=release)
     boot_id = host.read_text("/proc/sys/kernel/random/boot_id").strip()
     version = host.ask([qemu, "--version"]).output.partition("\n")[0]
     asked = {"boot": boot_id, "qemu": version, "kernel": image.release}

@@ -16,7 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_vswitch.apps.guest import Guest, connected
+from pytest_vswitch.apps import users_guest
+from pytest_vswitch.apps.guest import Guest, connected, device_id
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.errors import DutError, HostError
 from pytest_vswitch.hosts.host import Host, Process
@@ -43,6 +44,12 @@ class VhostUserPort:
         return f"0000:00:{self.slot:02x}.0"
 
 
+def wishes(ports: Sequence[VhostUserPort], hugepages: int) -> str:
+    """What `guest/init` and `guest/serve` are asked for, as arguments of the kernel."""
+    addresses = ",".join(port.address for port in ports)
+    return f"vswitch.ports={addresses} vswitch.hugepages={hugepages}"
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parameters:
     """What a guest is started with, by QEMU itself or by libvirt."""
@@ -53,51 +60,91 @@ class Parameters:
     accelerator: str
     """`kvm` or `tcg`."""
     vcpus: int
+    cpus: Sequence[int] = ()
+    """The host's CPU of each virtual one; empty: wherever Linux puts them."""
     memory_mb: int
     hugepage_kb: int | None
     """Page size of guest memory [KiB]; None: ordinary pages."""
     guest_hugepages: int
     """2 MB pages reserved inside the guest."""
     ports: Sequence[VhostUserPort]
+    queues: int = 1
+    """Queue pairs of each of them."""
     virtio: Mapping[str, str] = field(default_factory=dict)
     """Properties of every virtio-net-pci device."""
+    removable: VhostUserPort | None = None
+    """One more port, `vf1`, in a PCI Express slot of its own, `slot0`: it can be unplugged."""
 
     @property
     def label(self) -> str:
         """The guest's name as messages give it."""
         return self.name.replace("-", " ")
 
+    @property
+    def kernel_command_line(self) -> str:
+        rest = f"1-{self.vcpus - 1}"
+        arguments = [
+            "console=ttyS0 quiet panic=-1 nmi_watchdog=0",
+            f"isolcpus={rest} rcu_nocbs={rest} irqaffinity=0" if self.vcpus > 1 else "",
+            wishes(self.ports, self.guest_hugepages),
+            self.image.arguments,
+        ]
+        return " ".join(filter(None, arguments))
+
+    @property
+    def login_argv(self) -> list[str]:
+        """A network with nothing but the guest's SSH server in it, on the host's loopback."""
+        if self.image.login is None:
+            return []
+        forward = f"hostfwd=tcp:127.0.0.1:{self.image.login.port}-:22"
+        device = "virtio-net-pci,netdev=login,id=login,bus=pcie.0,addr=0x3"
+        return ["-netdev", f"user,id=login,restrict=on,{forward}", "-device", device]
+
+    @property
+    def _several_queues(self) -> dict[str, str]:
+        """Properties of a port with more than one queue pair: an interrupt for each ring."""
+        return {"mq": "on", "vectors": str(2 * self.queues + 2)} if self.queues > 1 else {}
+
     def argv(self, program: str, directory: str) -> list[str]:
         """`directory` takes the control sockets and the guest's kernel log."""
         memory = f"memory-backend-memfd,id=memory,size={self.memory_mb}M,share=on"
         if self.hugepage_kb:
             memory += f",hugetlb=on,hugetlbsize={self.hugepage_kb}k,prealloc=on"
-        rest = f"1-{self.vcpus - 1}"
-        kernel_arguments = [
-            "console=ttyS0 quiet panic=-1 nmi_watchdog=0",
-            f"isolcpus={rest} rcu_nocbs={rest} irqaffinity=0" if self.vcpus > 1 else "",
-            f"vswitch.ports={','.join(port.address for port in self.ports)}",
-            f"vswitch.hugepages={self.guest_hugepages}",
-        ]
         argv = [program, "-nodefaults", "-no-user-config", "-display", "none", "-no-reboot"]
         argv += ["-name", f"{self.name},debug-threads=on"]  # by which virtual CPUs are found
         argv += ["-machine", "q35,memory-backend=memory", "-accel", self.accelerator]
         argv += ["-cpu", "host" if self.accelerator == "kvm" else "max"]
         argv += ["-smp", str(self.vcpus), "-m", str(self.memory_mb), "-object", memory]
-        argv += ["-kernel", self.image.kernel, "-initrd", self.image.initramfs]
-        argv += ["-append", " ".join(filter(None, kernel_arguments))]
+        if self.image.kernel:
+            argv += ["-kernel", self.image.kernel]
+            argv += ["-initrd", self.image.initramfs] if self.image.initramfs else []
+            argv += ["-append", self.kernel_command_line]
+        for index, disk in enumerate(self.image.disks):
+            how = f"if=none,id=disk{index},file={disk.path},format={disk.format}"
+            argv += ["-drive", how + (",readonly=on" if disk.read_only else "")]
+            argv += ["-device", f"virtio-blk-pci,drive=disk{index},addr={4 + index:#x}"]
+        argv += self.login_argv
         for index, port in enumerate(self.ports):
             device = {
                 "netdev": f"net{index}",
-                "id": f"port{index}",
+                "id": device_id(index),
                 "mac": port.mac,
                 "addr": hex(port.slot),
+                **self._several_queues,
                 **self.virtio,
             }
             words = ",".join(f"{key}={value}" for key, value in device.items())
             server = ",server=on" if port.listens else ""
             argv += ["-chardev", f"socket,id=vhost{index},path={port.socket}{server}"]
-            argv += ["-netdev", f"vhost-user,id=net{index},chardev=vhost{index}"]
+            queues = f",queues={self.queues}" if self.queues > 1 else ""
+            argv += ["-netdev", f"vhost-user,id=net{index},chardev=vhost{index}{queues}"]
+            argv += ["-device", f"virtio-net-pci,{words}"]
+        if self.removable:
+            argv += ["-device", f"pcie-root-port,id=slot0,chassis=1,addr={self.removable.slot:#x}"]
+            argv += ["-chardev", f"socket,id=vf1,path={self.removable.socket}"]
+            argv += ["-netdev", "vhost-user,id=vf1,chardev=vf1"]
+            device = {"netdev": "vf1", "id": "vf1", "mac": self.removable.mac, "bus": "slot0"}
+            words = ",".join(f"{key}={value}" for key, value in {**device, **self.virtio}.items())
             argv += ["-device", f"virtio-net-pci,{words}"]
         argv += ["-serial", f"file:{directory}/guest-kernel.log", "-device", "virtio-serial-pci"]
         for name in ("shell", "testpmd"):
@@ -142,11 +189,16 @@ class Qmp:
         """Raises DutError when QEMU refuses, is gone, or does not answer within 10 s."""
         return self._wait(self._client.execute(command, arguments or None))
 
+    def events(self) -> Sequence[Mapping[str, Any]]:
+        """All that QEMU has told of its own accord since the session began, with its time."""
+        return self._client.events.history
+
     def close(self) -> None:
         """Also of a QEMU that is gone or frozen. Done twice it does no harm."""
         if self._loop.is_closed():
             return
-        with contextlib.suppress(DutError):
+        # The library asserts that it was connected.
+        with contextlib.suppress(DutError, AssertionError):
             self._wait(self._client.disconnect())
         with contextlib.suppress(DutError):
             self._wait(_cancel_others())
@@ -182,8 +234,16 @@ async def _cancel_others() -> None:
 class QemuMachine:
     """A QEMU that this run started; see `guest.Machine`."""
 
-    def __init__(self, host: Host, parameters: Parameters, process: Process, qmp: str) -> None:
+    def __init__(
+        self,
+        host: Host,
+        parameters: Parameters,
+        process: Process,
+        command: Sequence[str],
+        qmp: str,
+    ) -> None:
         """`qmp` is the path of its QMP socket."""
+        self.command = tuple(command)
         self.name = parameters.label.replace("guest", "QEMU", 1)
         self.process = process
         self._host = host
@@ -198,8 +258,9 @@ class QemuMachine:
         except HostError as error:
             raise DutError(f"{self.name} on its QMP socket: {error}") from None
 
-    def status(self) -> int | None:
-        return self.process.status()
+    def end(self, *, within_s: float = 0.0) -> str | None:
+        status = self.process.status(within_s=within_s)
+        return None if status is None else f"exit status {status}"
 
     def tail(self) -> str:
         return self.process.tail()
@@ -207,10 +268,12 @@ class QemuMachine:
     def execute(self, command: str, **arguments: object) -> Any:
         return self.qmp.execute(command, **arguments)
 
-    def pin(self, vcpu: int, cpu: int) -> None:
-        self.process.pin(
-            self._parameters.thread(vcpu), cpu, why="a CPU for each virtual one (guide, 4.2.5)"
-        )
+    def pin(self) -> None:
+        """Give each virtual CPU its own, as the guide's `qmp-vcpu-pin` does (4.2.5)."""
+        for vcpu, cpu in enumerate(self._parameters.cpus):
+            self.process.pin(
+                self._parameters.thread(vcpu), cpu, why="a CPU for each virtual one (guide, 4.2.5)"
+            )
 
     def close(self) -> None:
         if "qmp" in self.__dict__:
@@ -241,7 +304,7 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
                 why="the guest, two virtio ports on the switch's sockets (guide, 4.2.5)",
             )
         )
-        machine = QemuMachine(host, parameters, process, f"{directory}/qmp")
+        machine = QemuMachine(host, parameters, process, argv, f"{directory}/qmp")
         stack.callback(machine.close)
         deadline = time.monotonic() + timeout_s
         # QEMU makes the QMP socket last.
@@ -257,7 +320,9 @@ def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) 
             # It opens its sockets before it looks at its devices.
             said = _last_words(process, f"(no output; {error})")
             raise DutError(f"{machine.name} did not start:\n    {said}") from None
+        users_guest.log_in(host, guest, parameters.image, directory, timeout_s)
         guest.wait_until_up(timeout_s)
+        machine.pin()
         yield guest
 
 

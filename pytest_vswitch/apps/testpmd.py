@@ -33,15 +33,25 @@ class Parameters:
     """E.g. `net_vhost0,iface=/run/vhost0`. If there are any, `devices` are all it takes."""
     driver_directory: str = ""
     """Where the drivers are, if not where DPDK was configured to look."""
-    forward_mode: Literal["io", "macswap"]
+    forward_mode: Literal["io", "macswap", "csum"]
     portlist: Sequence[int] = ()
     """Order of forwarding: frames go between the first and the second, and so on."""
     port_topology: Literal["paired", "chained", "loop"] = "paired"
     forwarding_cores: int = 1
+    queues: int = 1
+    """RX and TX queues of each port."""
+    options: Sequence[str] = ()
+    """Further ones of its own, e.g. `--enable-lro`."""
     mbufs: int = 16384
     """Size of the mbuf pool [mbufs]."""
+    mtu: int = 1500
+    """Largest IP packet [bytes]: an mbuf holds its frame whole."""
+    takes_mtu: bool = True
+    """Whether all of its ports can be told; memif's driver refuses (22.11), and carries it."""
     descriptors: int | None = None
     """Per RX and TX ring; None leaves the driver's own choice."""
+    log_level: str = ""
+    """What its drivers tell, as EAL takes it, e.g. `pmd.net.memif:debug`; empty: its default."""
 
     def argv(self, program: str) -> list[str]:
         """Line-buffered (`stdbuf`), as a console's reader needs it without a terminal."""
@@ -53,13 +63,28 @@ class Parameters:
         eal += ["--no-pci"] if self.vdevs and not self.devices else []
         eal += [word for vdev in self.vdevs for word in ("--vdev", vdev)]
         eal += ["-d", self.driver_directory] if self.driver_directory else []
+        eal += [f"--log-level={self.log_level}"] if self.log_level else []
         own = ["-i", f"--forward-mode={self.forward_mode}"]
         own += [f"--portlist={','.join(map(str, self.portlist))}"] if self.portlist else []
-        own += [f"--port-topology={self.port_topology}", "--rxq=1", "--txq=1"]
+        own += [f"--port-topology={self.port_topology}", f"--rxq={self.queues}", f"--txq={self.queues}"]
         own += [f"--nb-cores={self.forwarding_cores}", f"--total-num-mbufs={self.mbufs}"]
+        if self.mtu > 1500:
+            frame_bytes = self.mtu + 18
+            own += [f"--max-pkt-len={frame_bytes}"] if self.takes_mtu else []
+            own += [f"--mbuf-size={_mbuf_bytes(frame_bytes)}"]
         if self.descriptors:
             own += [f"--rxd={self.descriptors}", f"--txd={self.descriptors}"]
+        own += self.options
         return ["stdbuf", "-oL", program, *eal, "--", *own]
+
+
+_HEADROOM_BYTES = 128
+"""Before the frame in each mbuf (RTE_PKTMBUF_HEADROOM)."""
+
+
+def _mbuf_bytes(frame_bytes: int) -> int:
+    """For a frame of so many bytes, in whole kilobytes: drivers round down."""
+    return -(-(frame_bytes + _HEADROOM_BYTES) // 1024) * 1024
 
 
 # --- facts --------------------------------------------------------------------------------
@@ -127,6 +152,13 @@ def parse_counters(output: str) -> Mapping[int, PortCounters]:
         }
     except KeyError as missing:
         raise DutError(f"testpmd printed statistics without {missing}:\n{output}") from None
+
+
+def parse_rx_bytes(output: str) -> int:
+    """Bytes that a port received, without FCS, from `show port stats N`. Raises DutError."""
+    if found := re.search(r"RX-bytes:\s+(\d+)", output):
+        return int(found[1])
+    raise DutError(f"testpmd printed statistics without `RX-bytes`:\n{output}")
 
 
 def parse_port_info(output: str) -> PortInfo:

@@ -17,16 +17,21 @@ class Change:
     `rewrote_in`: one as a network namespace sees it, its path `NETNS:/PATH`. `bound`
     a PCI device to a driver: bind it to the driver `before` ("": none). `functions`: gave
     a PCI device virtual functions: give it as many as `before`. `linked`: made a network
-    interface: delete it. `mounted`: unmount what is there beyond `before` mounts.
-    `containers`: keeps podman's in a directory: kill them, remove it and their cgroup."""
+    interface: delete it. `namespace`: made a network namespace: delete it, with the interfaces
+    in it. `mounted`: unmount what is there beyond `before` mounts.
+    `containers`: keeps podman's or docker's in a directory: kill them, remove it and their
+    cgroup. `delegated`: had groups limited by a controller: switch that off again.
+    `directory`: made an empty one, to mount on: remove it if it is still empty. `domain`:
+    defined one at libvirt: destroy and undefine it."""
     path: str
-    """A path; the address of a PCI device (BDF); the name of an interface."""
+    """A path; the address of a PCI device (BDF); the name of an interface, namespace or domain."""
     before: str = ""
     after: str | None = None
     """What this change makes of it. If something else is found there when it is to be
     undone, someone else has been at it, and it is left. None: not known. Of an interface:
     its index; of a mount: type and source, with a space between; of containers: the name of
-    the control group that they are in."""
+    the control group that they are in; of a delegation: the controller; of a domain: the URI
+    of its libvirt."""
 
     def __str__(self) -> str:
         was = f", was {brief(self.before)}" if self.before else ""

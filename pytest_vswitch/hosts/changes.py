@@ -174,6 +174,17 @@ def interface(
 
 
 @contextlib.contextmanager
+def namespace(host: Host, name: str) -> Iterator[None]:
+    """A network namespace of that name, as ip-netns(8) keeps it; its loopback is up."""
+    if host.exists(f"/run/netns/{name}"):
+        raise HostError(f"{host.name}: there is a network namespace {name} already")
+    with host.changing(Change("namespace", name)):
+        host.run(["ip", "netns", "add", name])
+        host.run(["ip", "-n", name, "link", "set", "dev", "lo", "up"])
+        yield
+
+
+@contextlib.contextmanager
 def sysctl(host: Host, name: str, value: str) -> Iterator[str]:
     """A kernel setting, named as sysctl(8) does; yields how it reads afterwards."""
     separators = [letter for letter in name if letter in "./"]

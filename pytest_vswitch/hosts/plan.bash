@@ -188,19 +188,46 @@ unmount() {
     fi
 }
 
-# remove_containers DIRECTORY CGROUP: those that podman keeps there
+# remove_containers DIRECTORY CGROUP: those that podman or docker keeps there
 remove_containers() {
-    local group
+    local group path pid
     local -x CONTAINERS_CONF=$1/containers.conf
     local -a rm=(podman "--root=$1/store" "--runroot=$1" --storage-driver=vfs rm --all --force)
     if [[ -e $CONTAINERS_CONF ]]; then
         # podman 4.3 finds only by failing that a container is dead whose conmon is, too
         "${rm[@]}" 2>/dev/null || "${rm[@]}"
+    elif [[ -e $1/daemon.json ]]; then
+        pkill -KILL -f "^([^ ]*/)?(dockerd?|containerd[-a-z0-9]*) .*$1/" || true
+        for path in "/sys/fs/cgroup/$2" /sys/fs/cgroup/*/"$2"; do
+            [[ -d $path ]] || continue
+            while read -r pid; do
+                kill -KILL "$pid" || true
+            done < <(find "$path" -name cgroup.procs -exec cat {} +)
+        done
+        while read -r path; do
+            rm -f -- "${path#unix://}"
+        done < <(find "$1/exec" -name address -exec awk 1 {} +)
     fi
     rm -rf --one-file-system -- "$1"
     for group in "/sys/fs/cgroup/$2" /sys/fs/cgroup/*/"$2"; do
         [[ ! -d $group ]] || find "$group" -depth -type d -exec rmdir {} \;
     done
+}
+
+# take_back FILE CONTROLLER: limits groups by it no more, unless others want it, too
+take_back() {
+    if [[ " $(<"$1") " = *" $2 "* ]]; then
+        echo "-$2" >"$1" || say "someone else has groups limited by $2: left so"
+    fi
+}
+
+# remove_domain NAME URI: destroys and undefines one, if it is there
+remove_domain() {
+    local -a virsh=(virsh --quiet --connect "$2")
+    if "${virsh[@]}" list --all --name | grep -qxF -- "$1"; then
+        "${virsh[@]}" destroy "$1" || true
+        "${virsh[@]}" undefine "$1"
+    fi
 }
 
 # hold: until Ctrl-C, or until a program ends

@@ -123,7 +123,7 @@ def undone(change: Change) -> str:
         words = [*change.path.split(":", 1), *(value.rstrip("\n") for value in values)]
     elif change.kind in ("bound", "functions"):
         words += [change.before, *([] if change.after is None else [change.after])]
-    elif change.kind in ("linked", "containers"):
+    elif change.kind in ("linked", "containers", "delegated", "domain"):
         words += [] if change.after is None else [change.after]
     elif change.kind == "mounted":
         words += [change.before or "0"]
@@ -137,8 +137,12 @@ _UNDO = {
     "bound": "rebind",
     "functions": "functions",
     "linked": "delete_interface",
+    "namespace": "ip netns delete",
     "mounted": "unmount",
     "containers": "remove_containers",
+    "delegated": "take_back",
+    "directory": "rmdir --ignore-fail-on-non-empty --",
+    "domain": "remove_domain",
 }
 
 

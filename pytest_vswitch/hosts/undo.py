@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from pytest_vswitch.hosts import undo_containers, undo_devices, undo_files
+from pytest_vswitch.hosts import undo_containers, undo_devices, undo_domains, undo_files
 from pytest_vswitch.hosts.change import Change, ChangedByOthers
 
 __all__ = [
@@ -69,10 +69,18 @@ def undo(change: Change) -> str:
             undo_devices.set_functions(path, before or "0", after)
         elif kind == "linked":
             undo_devices.delete_interface(path, after)
+        elif kind == "namespace":
+            undo_devices.delete_namespace(path)
         elif kind == "mounted":
             return undo_devices.unmount(path, before or "0", after)
         elif kind == "containers":
             undo_containers.remove(path, after or "")
+        elif kind == "delegated":
+            undo_containers.take_back(path, after or "")
+        elif kind == "directory":
+            undo_files.remove_empty(path)
+        elif kind == "domain":
+            undo_domains.remove(path, after or "")
         else:
             raise ValueError("made by another version of pytest-vswitch")
     except ValueError as error:

@@ -129,6 +129,18 @@ def delete_interface(name: str, after: str | None) -> None:
             raise OSError(errno.EIO, failed, name)
 
 
+def delete_namespace(name: str) -> None:
+    """Delete a network namespace, and with it the interfaces that were made in it.
+
+    Gone is as good as undone. Raises OSError.
+    """
+    if not Path("/run/netns", name).exists():
+        return
+    failed = _failure(["ip", "netns", "delete", name])
+    if failed:
+        raise OSError(errno.EIO, failed, name)
+
+
 def unmount(target: str, before: str, after: str | None) -> str:
     """Unmount what the run mounted; a remark if something still uses it.
 

@@ -66,6 +66,15 @@ def remove(path: str, after: str | None) -> None:
         sync_directory(os.path.dirname(path))
 
 
+def remove_empty(path: str) -> None:
+    """Remove a directory if nothing is in it: what others put there is theirs. Raises OSError."""
+    try:
+        os.rmdir(path)
+    except OSError as error:
+        if error.errno not in (errno.ENOENT, errno.ENOTEMPTY):
+            raise
+
+
 def _remove_tree(path: str) -> None:
     # What is mounted below is not ours to remove.
     real = os.path.realpath(path)

@@ -16,7 +16,17 @@ from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab.document import Document, Key, parse, read_text
 from pytest_vswitch.lab.ports import KINDS
 from pytest_vswitch.lab.remote import Ssh
-from pytest_vswitch.lab.schema import Dut, Generator, Guest, Lab, Limits, SimModel, Target, shown
+from pytest_vswitch.lab.schema import (
+    Container,
+    Dut,
+    Generator,
+    Guest,
+    Lab,
+    Limits,
+    SimModel,
+    Target,
+    shown,
+)
 
 PACKAGE = Path(__file__).resolve().parent.parent
 
@@ -28,6 +38,7 @@ _SUFFIXES = (".yaml", ".yml")
 _SECTIONS: dict[str, type[BaseModel]] = {
     "dut": Dut,
     "guest": Guest,
+    "container": Container,
     "target": Target,
     "generator": Generator,
     "sim": SimModel,

@@ -67,6 +67,19 @@ PropertyValue = Annotated[
     BeforeValidator(_on_off),
     WithJsonSchema({"type": ["string", "integer", "boolean"]}),
 ]
+DutPath = Annotated[
+    str, Matching(r"/[^\x00-\x1f\x7f,]+", "give an absolute path on the DUT, without commas")
+]
+KernelArguments = Annotated[
+    str, Matching(r"[^\x00-\x1f\x7f]*", "arguments of a kernel stand on one line")
+]
+HostKey = Annotated[
+    str,
+    Matching(
+        r"(ssh|ecdsa)-[a-z0-9-]+ [A-Za-z0-9+/]+=*",
+        "write type and key, as in a .pub file, e.g. `ssh-ed25519 AAAA...`",
+    ),
+]
 CaseId = Annotated[
     str,
     Matching(CASE_ID.pattern, "a case is written suite:name=value, e.g. pvp:frame_bytes=64"),
@@ -93,6 +106,8 @@ class Dut(Reached):
     """Page size of DPDK and guest memory; `auto` takes what the DUT has, or none."""
     memory_mb: Memory = 512
     """Memory for the host's testpmd [MiB]."""
+    mtu: Annotated[int, Field(ge=1500, le=9706)] = 1500
+    """Largest IP packet that every hop carries [bytes]; 18 more are the largest frame."""
     vswitch: Registered = "testpmd"
     """The vSwitch between the ports and what is behind it; `vswitch topologies` lists them."""
     testpmd: Program = "dpdk-testpmd"
@@ -104,6 +119,17 @@ class Dut(Reached):
         if len(set(lcores)) != len(lcores) and lcores != "auto":
             raise wrong("names an lcore twice")
         return lcores
+
+
+class GuestLogin(Section):
+    """How a guest of one's own is reached over SSH, on the DUT's loopback only."""
+
+    user: Annotated[str, Matching(r"[a-z_][a-z0-9_.-]*", "name a user of the guest")] = "root"
+    """Who logs in; if not root, `sudo` must not ask for a password."""
+    key: DutPath
+    """Path on the DUT of a private key without a passphrase."""
+    host_key: HostKey | None = None
+    """The guest's host key; default: whichever it shows, as an image makes one at first boot."""
 
 
 class Guest(Section):
@@ -119,17 +145,71 @@ class Guest(Section):
     """Virtual CPUs of the guest: one for Linux, the others forward."""
     qemu: Program = "qemu-system-x86_64"
     """QEMU, a name on PATH or a path."""
+    image: str = "builtin"
+    """`builtin`, or the path on the DUT of a disk image (qcow2, raw); it is never written."""
     kernel: str = "auto"
-    """`auto`, or the path of a vmlinuz; its modules are found by its version."""
+    """`auto`, or the path of a vmlinuz; the built-in guest's modules are found by its version."""
+    initramfs: DutPath | None = None
+    """Path on the DUT of an initramfs for `guest.kernel`; default: the built-in guest's."""
+    arguments: KernelArguments = ""
+    """More for the kernel of a guest that is not built in, e.g. `root=/dev/vda1`."""
+    login: GuestLogin | None = None
+    """How `guest.image` is reached over SSH; default: its cloud-init gets a NoCloud disk."""
+    testpmd: Program = "dpdk-testpmd"
+    """Testpmd in a guest that is not built in, a name on its PATH or a path."""
+    driver_directory: DutPath | None = None
+    """Where that testpmd finds its drivers; default: where it looks by itself."""
+    boot_timeout_s: Annotated[float, Field(gt=0, le=3600)] = 90.0
+    """How long the guest may take until it answers [s]."""
+    queues: Annotated[int, Field(ge=1, le=64)] = 1
+    """Queue pairs of each virtio port, polled in turn by the virtual CPUs that forward."""
     virtio: dict[Property, PropertyValue] = Field(default_factory=dict)
     """Properties of QEMU's virtio-net-pci device, e.g. `mrg_rxbuf: off`."""
 
-    @field_validator("kernel")
+    @field_validator("image", "kernel")
     @classmethod
-    def _kernel_path(cls, kernel: str) -> str:
-        if kernel != "auto" and not re.fullmatch(r"/[^\x00-\x1f\x7f]+", kernel):
-            raise wrong("must be `auto` or the absolute path of a vmlinuz")
-        return kernel
+    def _path_or_word(cls, path: str, info: ValidationInfo) -> str:
+        word, what = {
+            "image": ("builtin", "a disk image"),
+            "kernel": ("auto", "a vmlinuz"),
+        }[str(info.field_name)]
+        if path != word and not re.fullmatch(r"/[^\x00-\x1f\x7f,]+", path):
+            raise wrong(f"must be `{word}` or the absolute path of {what}")
+        return path
+
+    @field_validator("initramfs")
+    @classmethod
+    def _for_a_kernel(cls, initramfs: str | None, info: ValidationInfo) -> str | None:
+        if initramfs is not None and info.data.get("kernel") == "auto":
+            raise wrong("an initramfs belongs to a kernel: set `guest.kernel`, too")
+        return initramfs
+
+    @field_validator("arguments")
+    @classmethod
+    def _of_a_kernel(cls, arguments: str, info: ValidationInfo) -> str:
+        if arguments and info.data.get("kernel") == "auto":
+            raise wrong(
+                "the image boots its own kernel, with its own arguments; set `guest.kernel`"
+            )
+        return arguments
+
+    @field_validator("login")
+    @classmethod
+    def _to_an_image(cls, login: Any, info: ValidationInfo) -> Any:
+        if login is not None and info.data.get("image") == "builtin":
+            raise wrong("only a `guest.image` is logged in to")
+        return login
+
+    @field_validator("arguments", "testpmd", "driver_directory")
+    @classmethod
+    def _of_a_guest_of_ones_own(cls, value: Any, info: ValidationInfo) -> Any:
+        own = info.data.get("image") != "builtin" or info.data.get("initramfs") is not None
+        if not own and value != cls.model_fields[str(info.field_name)].default:
+            raise wrong(
+                f"`{info.field_name}` is for a guest of your own: set `guest.image`, or "
+                "`guest.kernel` and `guest.initramfs`"
+            )
+        return value
 
 
 class Container(Section):
@@ -140,7 +220,7 @@ class Container(Section):
     rootless: Annotated[
         Literal["auto", "on", "off"],
         BeforeValidator(_on_off),
-        WithJsonSchema({"enum": ["auto", "on", "off", True, False]}),
+        WithJsonSchema({"anyOf": [{"enum": ["auto", "on", "off"]}, {"type": "boolean"}]}),
     ] = "auto"
     """Whether its programs run without root's rights on the DUT; `auto`: if that is possible."""
     image: Literal["own", "built"] = "own"
@@ -201,6 +281,8 @@ class Limits(Section):
     """Largest 99th percentile of one-way latency at the no-drop rate [µs]."""
     loss_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
     """Largest share of frames lost at the highest load tried, 0 to 1."""
+    outage_ms: Positive | None = None
+    """Longest time without a frame while a guest moves [ms]."""
 
     @model_validator(mode="after")
     def _at_least_one(self) -> Limits:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from typing import TypeVar
 
 from pytest_vswitch.measure.functional import check_functional
 from pytest_vswitch.measure.options import SearchOptions
@@ -24,6 +25,8 @@ from pytest_vswitch.results.journal import (
 from pytest_vswitch.results.record import Case, HostFacts, Measurement, Verdict
 from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic.generator import Generator
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +143,23 @@ class Certification:
             return self._contention() if self._contention else None
         except OSError:
             return None
+
+    def event(self, what: str, measure: Callable[[], tuple[T, Trial]]) -> T:
+        """Keep the one trial around an event, e.g. a `migration`, whatever comes after it.
+
+        `measure` carries it out; what it raises is raised.
+        """
+        number = len(self.case.measurements) + 1
+        self._may_go_on()
+        self._journal.append(MeasurementBegun(self.case.id, number, what))
+        began = time.monotonic()
+        happened, trial = measure()
+        elapsed_s = time.monotonic() - began
+        self._journal.append(TrialEnded(self.case.id, number, trial))
+        self._journal.append(MeasurementEnded(self.case.id, number, (), elapsed_s))
+        measurement = Measurement(number, what, (), (trial,), elapsed_s)
+        self.case = replace(self.case, measurements=(*self.case.measurements, measurement))
+        return happened
 
     def check(self) -> list[str]:
         """Hold the case against the lab's thresholds; a sentence for each that is missed.

@@ -7,7 +7,7 @@ measurements through this module, so that they can never disagree.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
 
@@ -50,6 +50,16 @@ class Finding:
         if self.result.upper_pps is None:
             return "no higher load was tried"
         return f"between {units.rate_span(self.value_pps, self.result.upper_pps, 'and')}"
+
+
+def event_facts(case: Case) -> Mapping[str, str]:
+    """What was seen of the events that were measured in place of a search, e.g. a migration.
+
+    The last of them, if there are several; it stands at the first hop of its trial.
+    """
+    ended = [m for m in case.measurements if m.elapsed_s is not None and not m.results]
+    first = [path[0] for m in ended for trial in m.trials for path in trial.paths[:1]]
+    return first[-1].facts if first else {}
 
 
 def finding(measurements: Sequence[Measurement], goal: str) -> Finding | None:

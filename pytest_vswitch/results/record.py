@@ -88,7 +88,7 @@ class ThresholdCheck:
     """One threshold of the lab file held against what was measured."""
 
     name: str
-    """`ndr_pps`, `pdr_pps`, `line_rate_percent`, `latency_p99_us` or `loss_ratio`."""
+    """`ndr_pps`, `pdr_pps`, `line_rate_percent`, `latency_p99_us`, `loss_ratio` or `outage_ms`."""
     limit: float
     """In the unit that the name ends with; `loss_ratio`: 0 to 1."""
     measured: float | None

@@ -8,7 +8,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from pytest_vswitch import registry
-from pytest_vswitch.errors import InputError, VswitchError
+from pytest_vswitch.errors import InputError, NotHere, VswitchError
 from pytest_vswitch.hosts import labgrid
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.open_host import OpenHost
@@ -21,26 +21,34 @@ from pytest_vswitch.results import host_facts, record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.journal import Journal, RunBegun
 from pytest_vswitch.topologies.needs import tuned
+from pytest_vswitch.traffic import frames
 
 _FIRST_FRAME_S = 30.0
 _CLEAN_S = 5.0
 
 
-def preflight(lab: Lab, topologies: list[str], *, waits: bool) -> None:
+def preflight(lab: Lab, topologies: list[str], *, waits: bool) -> dict[str, str]:
     """Raise InputError for what the lab or its hosts lack; nothing is started or changed.
+
+    Returns why a topology cannot be there at all, by the names of those.
 
     Unless the run `waits` for it, a DUT in use is refused, too.
     """
     if lab.place:
         labgrid.preflight(lab.place, waits=waits)
     with _looking_at(lab) as host:
-        for owner in [] if waits else host.in_use():
+        for owner in [] if waits or lab.dut.host == SIM else host.in_use():
             raise InputError(
                 f"{host.name} is in use by {owner}: wait for its end (`--wait 30m` does), or "
                 f"see `vswitch lab release --help`"
             )
+        not_here = {}
         for name in topologies:
-            registry.topology(_wiring(lab, name)).preflight(lab, host)
+            try:
+                registry.topology(_wiring(lab, name)).preflight(lab, host)
+            except NotHere as reason:
+                not_here[name] = str(reason)
+        return not_here
 
 
 class Run:
@@ -114,6 +122,11 @@ class Run:
         if self._generator_host is not None:
             self._generator_host.check_reserved()
 
+    @property
+    def generator_host(self) -> OpenHost:
+        """Where the generator runs: the DUT, if the lab names no other host."""
+        return self._generator_host or self.host
+
     def wired(self, name: str) -> Wired:
         """The topology of that name, forwarding.
 
@@ -129,6 +142,7 @@ class Run:
         self.unwire()
         kind = _wiring(self.lab, name)
         try:
+            frames.get_ready()
             # The generator leaves last: DPDK 22.11 crashes when a memif peer goes while it
             # forwards, and a crash on every way out would hide the one that matters.
             last = self._wiring.enter_context(contextlib.ExitStack())

@@ -7,12 +7,13 @@ from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 
 from pytest_vswitch.errors import InputError
+from pytest_vswitch.measure import outage
 from pytest_vswitch.results import units
 from pytest_vswitch.results.findings import Finding, finding, first_failing, losses, trials_at
 from pytest_vswitch.results.record import Measurement, ThresholdCheck, Verdict
 
 AT_LEAST = ("ndr_pps", "pdr_pps", "line_rate_percent")
-AT_MOST = ("latency_p99_us", "loss_ratio")
+AT_MOST = ("latency_p99_us", "loss_ratio", "outage_ms")
 
 
 def check(
@@ -27,6 +28,8 @@ def check(
                          the worst direction of the longest trial there [µs].
     `loss_ratio`         at most; lost per sent over all trials at the highest load that
                          was tried (0 to 1), the frame loss rate of RFC 2544 section 26.3.
+    `outage_ms`          at most; the longest time without a frame of any direction, less the
+                         usual distance of two, while a guest moved [ms].
 
     A repeat that lacks the value counts as worse than every other. Raises InputError
     for a limit of another name.
@@ -62,6 +65,13 @@ def loss_ratio(measurement: Measurement) -> float | None:
     return sum(t.lost for t in trials) / sent if sent else None
 
 
+def outage_ms(measurement: Measurement) -> float | None:
+    """What `outage_ms` is held against, of one event; None of a search."""
+    if measurement.results or not measurement.trials:
+        return None
+    return max(seen.silence_ms for trial in measurement.trials for seen in outage.of(trial))
+
+
 def _check(
     name: str, limit: float, measurements: Sequence[Measurement], line_rate_pps: float
 ) -> ThresholdCheck:
@@ -74,6 +84,8 @@ def _check(
         return _at_least(name, limit, found, line_rate_pps)
     if name == "latency_p99_us":
         return _at_most(name, limit, _median(p99_us, measurements))
+    if name == "outage_ms":
+        return _at_most(name, limit, _median(outage_ms, measurements))
     return _at_most(name, limit, _median(loss_ratio, measurements))
 
 
@@ -103,11 +115,12 @@ def _at_least(
 
 
 def _at_most(name: str, limit: float, measured: float | None) -> ThresholdCheck:
-    what = "p99 latency" if name == "latency_p99_us" else "loss at the highest load tried"
+    what, lacking = {
+        "latency_p99_us": ("p99 latency", "no latency was sampled at an NDR load"),
+        "loss_ratio": ("loss at the highest load tried", "no trial"),
+        "outage_ms": ("outage", "no guest was moved"),
+    }[name]
     if measured is None:
-        lacking = (
-            "no latency was sampled at an NDR load" if name == "latency_p99_us" else "no trial"
-        )
         text = f"no {what}: {lacking}; the threshold is {_amount(name, limit)}"
         return ThresholdCheck(name, limit, None, False, text)
     text = (
@@ -137,8 +150,8 @@ def _distance(name: str, measured: float, limit: float) -> str:
 def _amount(name: str, value: float, *, difference: bool = False) -> str:
     if name == "line_rate_percent":
         return f"{units.significant(value)} {'percentage points' if difference else '%'}"
-    if name == "latency_p99_us":
-        return units.microseconds(value)
+    if name in ("latency_p99_us", "outage_ms"):
+        return units.microseconds(value * (1e3 if name == "outage_ms" else 1))
     if name == "loss_ratio":
         points = units.percent(value)
         return points.replace("%", "percentage points") if difference else points

@@ -39,8 +39,8 @@ from pytest_vswitch.topologies.topology import (
     Node,
     plain_flow,
 )
+from pytest_vswitch.topologies.vswitches import VHOST, Link, Order, Reading, VhostPort, VSwitch
 from pytest_vswitch.topologies.vswitches import Kind as VSwitchKind
-from pytest_vswitch.topologies.vswitches import Order, Reading, VhostPort, VSwitch
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +59,8 @@ class ChainWiring:
     """Of the topology."""
     endpoints: tuple[str, ...]
     """As registered, from the generator's first port on."""
+    link: Link = VHOST
+    """Between the vSwitch and each endpoint."""
 
     @property
     def axes(self) -> Axes:
@@ -69,6 +71,18 @@ class ChainWiring:
         """Raise InputError for what the lab or the host lacks; nothing is changed."""
         require_ports(lab, self.name, PORTS)
         vswitch, kinds = self._kinds(lab)
+        if self.link.kind not in vswitch.LINKS:
+            raise InputError(
+                f"{self.name} wants a vSwitch with {self.link.kind} ports, and {lab.dut.vswitch} "
+                f"has {' and '.join(vswitch.LINKS)} ports here; choose another one"
+            )
+        most = {name: kind.MAX_MTU for name, kind in zip(self.endpoints, kinds, strict=True)}
+        for name, mtu in {lab.dut.vswitch: vswitch.MAX_MTU, **most}.items():
+            if lab.dut.mtu > mtu:
+                raise InputError(
+                    f"{lab.where('dut', 'mtu')}: {name}, a hop of {self.name}, carries an MTU of "
+                    f"{mtu} at most, not {lab.dut.mtu}"
+                )
         vswitch.preflight(lab, host)
         for kind in dict.fromkeys(kinds):
             kind.preflight(lab, host)
@@ -101,8 +115,9 @@ class ChainWiring:
         vswitch_kind, kinds = self._kinds(lab)
         cores = self._cores(lab, host, kinds)
         vhosts = [
-            VhostPort(f"vhost{index}", f"{host.scratch}/vhost{index}")
+            VhostPort(name, f"{host.scratch}/{name}", self.link.kind)
             for index in range(VIRTIO_PORTS * len(kinds))
+            for name in [f"{self.link.outer}{index}"]
         ]
         with contextlib.ExitStack() as stack:
             pages = stack.enter_context(
@@ -110,7 +125,9 @@ class ChainWiring:
             )
             bound = stack.enter_context(ports.bound(lab, host))
             line = [bound.ports[0].name, *(port.name for port in vhosts), bound.ports[1].name]
-            pairs = tuple(zip(line[::2], line[1::2], strict=True))
+            pairs = list(zip(line[::2], line[1::2], strict=True))
+            if kinds:  # a port before what is behind it, as the guide has it (4.2.4)
+                pairs[-1] = pairs[-1][::-1]
             order = Order(bound, vhosts, pairs, cores, pages)
             vswitch = stack.enter_context(vswitch_kind.start(lab, host, order))
             behind = []
@@ -135,6 +152,7 @@ class ChainWiring:
                 pages=pages,
                 remarks=cores.remarks,
                 variant=self._variant(lab),
+                link=self.link,
             )
 
     def _variant(self, lab: Lab) -> dict[str, str]:
@@ -144,6 +162,8 @@ class ChainWiring:
             chosen["vswitch"] = lab.dut.vswitch
         if lab.guest.hypervisor != "qemu" and self.axes.hypervisor:
             chosen["hypervisor"] = lab.guest.hypervisor
+        if lab.container.engine == "docker" and "container" in self.endpoints:
+            chosen["engine"] = lab.container.engine
         return chosen
 
     def _kinds(self, lab: Lab) -> tuple[VSwitchKind, list[EndpointKind]]:
@@ -175,6 +195,7 @@ class Chain:
         pages: Hugepages,
         remarks: Sequence[str],
         variant: Mapping[str, str],
+        link: Link = VHOST,
     ) -> None:
         self.name = name
         self.ports = ports
@@ -183,6 +204,7 @@ class Chain:
         self.generator_cpu = generator_cpu
         """CPU left for a traffic generator on this host; None if it shares the others'."""
         self.variant = variant
+        self._link = link
         self._host = host
         self._pages = pages
         self._remarks = remarks
@@ -219,12 +241,13 @@ class Chain:
     @property
     def nodes(self) -> Sequence[Node]:
         names = tuple(port.name for port in self.ports)
-        vhosts = tuple(f"vhost{index}" for index in range(VIRTIO_PORTS * len(self.endpoints)))
+        count = VIRTIO_PORTS * len(self.endpoints)
+        outer = tuple(f"{self._link.outer}{index}" for index in range(count))
         return (
             Node("generator", "generator", names),
-            Node(self.vswitch.name, "host", (*names, *vhosts)),
+            Node(self.vswitch.name, "host", (*names, *outer)),
             *(
-                Node(endpoint.name, endpoint.where, _virtio(number))
+                Node(endpoint.name, endpoint.where, self._inner(number))
                 for number, endpoint in enumerate(self.endpoints)
             ),
         )
@@ -261,10 +284,10 @@ class Chain:
             counts = [
                 since(before.endpoints[number][way], after.endpoints[number][way]) for way in ways
             ]
-            vhosts = [f"vhost{VIRTIO_PORTS * number + way}" for way in ways]
-            virtios = [_virtio(number)[way] for way in ways]
-            hops.append(self._switched(at, vhosts[0], outer, facts, first=not hops))
-            hops.append(_link(vhosts[0], virtios[0], outer[vhosts[0]], counts[0]))
+            vhosts = [f"{self._link.outer}{VIRTIO_PORTS * number + way}" for way in ways]
+            virtios = [self._inner(number)[way] for way in ways]
+            hops.append(self.switched(at, vhosts[0], outer, facts, first=not hops))
+            hops.append(link(vhosts[0], virtios[0], outer[vhosts[0]], counts[0]))
             hops.append(
                 Hop(
                     f"{endpoint.name}: {virtios[0]} -> {virtios[1]}",
@@ -273,28 +296,39 @@ class Chain:
                     drops={**counts[0].discards, **counts[1].tx_drops},
                 )
             )
-            hops.append(_link(virtios[1], vhosts[1], counts[1], outer[vhosts[1]]))
+            hops.append(link(virtios[1], vhosts[1], counts[1], outer[vhosts[1]]))
             at = vhosts[1]
-        hops.append(self._switched(at, end, outer, facts, first=not hops))
+        hops.append(self.switched(at, end, outer, facts, first=not hops))
         return hops
 
     def check_alive(self) -> None:
-        self.vswitch.check_alive()
+        gone = []
+        programs: tuple[VSwitch | Endpoint, ...] = (self.vswitch, *self.endpoints)
+        for program in programs:  # one may have taken the other with it
+            try:
+                program.check_alive()
+            except DutError as error:
+                gone.append(str(error))
+        if gone:
+            raise DutError("\n".join(gone))
         for port in self.ports:
             if isinstance(port, MemifPort) and not self._host.exists(port.socket):
                 raise DutError(
                     f"the socket of {port.name}, {port.socket}, was removed while "
                     f"{self.vswitch.name} listened on it: no generator can connect any more"
                 )
-        for endpoint in self.endpoints:
-            endpoint.check_alive()
+
+    def _inner(self, number: int) -> tuple[str, str]:
+        """Names of an endpoint's ports."""
+        first = VIRTIO_PORTS * number
+        return f"{self._link.inner}{first}", f"{self._link.inner}{first + 1}"
 
     def _road(self, port: int) -> list[tuple[int, int, Endpoint]]:
         """(number, virtio port of entry, endpoint) in the order in which frames meet them."""
         road = [(number, port, endpoint) for number, endpoint in enumerate(self.endpoints)]
         return road if port == 0 else road[::-1]
 
-    def _switched(
+    def switched(
         self,
         enter: str,
         leave: str,
@@ -315,13 +349,7 @@ class Chain:
         )
 
 
-def _virtio(number: int) -> tuple[str, str]:
-    """Names of an endpoint's ports."""
-    first = VIRTIO_PORTS * number
-    return f"virtio{first}", f"virtio{first + 1}"
-
-
-def _link(one: str, other: str, sender: PortCounts, receiver: PortCounts) -> Hop:
+def link(one: str, other: str, sender: PortCounts, receiver: PortCounts) -> Hop:
     """From one program's port to the other's at the same ring."""
     return Hop(f"{one} -> {other}", entered=sender.tx, left=receiver.rx, drops=receiver.rx_drops)
 

@@ -15,15 +15,15 @@ from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.machine import cpulist, cpus
 
 _GUIDE_HOST = 4
-_GUIDE_ENDPOINT = {"guest": 2, "container": 1}
-"""Forwarding lcores that the guide gives the host, and what is behind it (4.2 and 6.2)."""
+_GUIDE_ENDPOINT = {"guest": 2, "container": 1, "peer": 1}
+"""Forwarding lcores that the guide gives the host, and what is behind it (4.2, 6.2, memif)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What an endpoint would like to have."""
 
-    where: Literal["guest", "container"]
+    where: Literal["guest", "container", "peer"]
     vcpus: int
     """One for its Linux or its command line, the others forward."""
 

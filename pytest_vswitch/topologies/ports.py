@@ -17,6 +17,9 @@ from pytest_vswitch.topologies.topology import MemifPort, NicPort
 PORTS = 2
 """Ports of a chain."""
 
+JUMBO_MTU = 9706
+"""Largest `dut.mtu` [bytes]: what generators send at most."""
+
 
 @dataclass(frozen=True, slots=True)
 class SwitchPorts:

@@ -17,6 +17,10 @@ class MemifPort:
     """Path of the server's control socket on the DUT."""
     line_rate_bps: float
     """Wire speed that the port stands for [bit/s], preamble and gap included."""
+    rings: int = 1
+    """Transmit queues of the server: a client offers it a ring for each."""
+    also: tuple[str, ...] = ()
+    """Further sockets: the generator floods each frame to all, as a switch does to its ports."""
 
 
 @dataclass(frozen=True, slots=True)

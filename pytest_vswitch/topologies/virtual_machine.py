@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_vswitch import registry
-from pytest_vswitch.apps import guest_image, kvm, qemu
+from pytest_vswitch.apps import guest_image, kvm, qemu, users_guest
 from pytest_vswitch.apps.guest import Guest
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.hosts.host import Host
@@ -15,7 +15,6 @@ from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.endpoints import EndpointFacts, Place
 from pytest_vswitch.topologies.ports import require_programs
 
-_BOOT_TIMEOUT_S = 90.0
 _SLOT = 0x10
 """PCI device number of the first virtio port in the guest."""
 
@@ -29,8 +28,8 @@ class VirtualMachine:
     accelerator: kvm.Accelerator
     virtio: Mapping[str, str]
     """Properties that the lab sets on its ports."""
-    command: tuple[str, ...]
-    """QEMU's."""
+    devices: tuple[str, ...]
+    """PCI addresses in the guest of its virtio ports."""
 
     def facts(
         self, versions: Mapping[str, str], *commands: tuple[str, tuple[str, ...]]
@@ -53,23 +52,25 @@ class VirtualMachine:
             ),
             accelerator=self.accelerator.name,
             remarks=remarks,
-            commands=((self.guest.machine.name, self.command), *commands),
+            commands=((self.guest.machine.name, self.guest.machine.command), *commands),
         )
 
 
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for what a virtual machine needs and the host lacks."""
-    require_programs(
-        host,
-        [
+    needed = [(lab.guest.qemu, "qemu-system-x86", f"{lab.where('guest', 'qemu')}: ")]
+    if not users_guest.is_wanted(lab):
+        needed += [
             (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
-            (lab.guest.qemu, "qemu-system-x86", f"{lab.where('guest', 'qemu')}: "),
             ("busybox", "busybox-static", ""),
             ("cpio", "cpio", ""),
-        ],
-    )
+        ]
+    require_programs(host, needed)
     registry.hypervisor(lab.guest.hypervisor).preflight(lab, host)
-    guest_image.find_kernel(host, lab.guest.kernel)
+    if users_guest.is_wanted(lab):
+        users_guest.preflight(lab, host)
+    else:
+        guest_image.find_kernel(host, lab.guest.kernel)
 
 
 def memory_mb(lab: Lab) -> int:
@@ -82,24 +83,47 @@ def boot(lab: Lab, host: Host, place: Place, *, hugepages_mb: int) -> Iterator[V
 
     Raises HostError, DutError.
     """
-    image = guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=lab.dut.testpmd)
-    accelerator = kvm.choose(host, lab.guest.accelerator, image, lab.guest.qemu)
-    parameters = qemu.Parameters(
-        name="guest" + place.suffix.replace(" ", "-"),
-        image=image,
-        accelerator=accelerator.name,
-        vcpus=place.vcpus,
-        memory_mb=lab.guest.memory_mb,
-        hugepage_kb=place.pages.size_kb,
-        guest_hugepages=hugepages_mb // 2 + 32 if hugepages_mb else 0,
-        ports=[
-            qemu.VhostUserPort(port.socket, place.mac(index), _SLOT + index, place.listens)
-            for index, port in enumerate(place.vhosts)
-        ],
-        virtio=lab.guest.virtio,
-    )
-    boot = registry.hypervisor(lab.guest.hypervisor).boot
-    with boot(host, parameters, program=lab.guest.qemu, timeout_s=_BOOT_TIMEOUT_S) as guest:
-        guest.pin(place.cpus)
-        command = parameters.argv(lab.guest.qemu, f"{host.scratch}/{parameters.name}")
-        yield VirtualMachine(guest, image, accelerator, lab.guest.virtio, tuple(command))
+    name = "guest" + place.suffix.replace(" ", "-")
+    ports = [
+        qemu.VhostUserPort(port.socket, place.mac(index), _SLOT + index, place.listens)
+        for index, port in enumerate(place.vhosts)
+    ]
+    pages = hugepages_mb // 2 + 32 if hugepages_mb else 0
+    wishes = qemu.wishes(ports, pages)
+    with contextlib.ExitStack() as stack:
+        image = stack.enter_context(_image(lab, host, name, wishes))
+        accelerator = kvm.choose(host, lab.guest.accelerator, image, lab.guest.qemu)
+        # A kernel that has its own drivers for the ports may use them before DPDK does: without
+        # KVM, QEMU 7.2 crashes when one lets a vhost-user port interrupt by MSI-X.
+        crashes = users_guest.is_wanted(lab) and accelerator.name != "kvm"
+        parameters = qemu.Parameters(
+            name=name,
+            image=image,
+            accelerator=accelerator.name,
+            vcpus=place.vcpus,
+            cpus=place.cpus,
+            memory_mb=lab.guest.memory_mb,
+            hugepage_kb=place.pages.size_kb,
+            guest_hugepages=pages,
+            ports=ports,
+            queues=lab.guest.queues,
+            virtio={**({"vectors": "0"} if crashes else {}), **lab.guest.virtio},
+        )
+        boot = registry.hypervisor(lab.guest.hypervisor).boot
+        guest = stack.enter_context(
+            boot(host, parameters, program=lab.guest.qemu, timeout_s=lab.guest.boot_timeout_s)
+        )
+        if users_guest.is_wanted(lab):
+            users_guest.check(guest, image, wishes)
+        devices = tuple(port.address for port in ports)
+        yield VirtualMachine(guest, image, accelerator, lab.guest.virtio, devices)
+
+
+@contextlib.contextmanager
+def _image(lab: Lab, host: Host, name: str, wishes: str) -> Iterator[GuestImage]:
+    """What the lab's guest boots: the built-in one, or the user's."""
+    if users_guest.is_wanted(lab):
+        with users_guest.prepared(lab, host, name, wishes) as image:
+            yield image
+    else:
+        yield guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=lab.dut.testpmd)

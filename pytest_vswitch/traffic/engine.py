@@ -73,6 +73,7 @@ class Engine:
         self._in_vain = 0
         self._attempt_in = 0
         self._trials = 0
+        self._finishing = False
         self._directions: Sequence[Direction] = ()
         self._streams: Sequence[Stream] = ()
 
@@ -164,6 +165,10 @@ class Engine:
         self._directions, self._streams = directions, streams
         return self.recount()
 
+    def finish(self) -> None:
+        """For `watch`: the trial under way sends no more; what was due by now is `intended`."""
+        self._finishing = True
+
     def recount(self) -> list[DirectionCounts]:
         """Wait for stragglers of the last trial once more; return what became of it by now.
 
@@ -180,7 +185,12 @@ class Engine:
     def _send(self, streams: Sequence[Stream], rate_pps: float | None, duration_ns: int) -> None:
         tick_ns = self._tick_ns(rate_pps, len(streams))
         start = monotonic_ns()
+        self._finishing = False
         while True:
+            if self._finishing:
+                for stream in streams:
+                    stream.intended = stream.accounted
+                return
             now = monotonic_ns()
             elapsed = min(now - start, duration_ns)
             for stream in streams:

@@ -8,6 +8,8 @@ RFC 768 allows), for the stamp changes with every frame.
 
 from __future__ import annotations
 
+import importlib
+import threading
 from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import InputError
@@ -25,6 +27,13 @@ VLAN_BYTES = 4
 STAMP_BYTES = 18
 STAMP = b"\xa5stamp goes here\x5a\xa5"
 """Stands in a template where each frame's stamp will be."""
+
+
+def get_ready() -> None:
+    """Import scapy beside what is being started: half a second until the first frame less."""
+    threading.Thread(
+        target=importlib.import_module, args=("scapy.layers.inet",), name="scapy", daemon=True
+    ).start()
 
 
 def template(flow: Flow, frame_bytes: int) -> bytes:

@@ -37,6 +37,32 @@ class Latency:
 
 
 @dataclass(frozen=True, slots=True)
+class Silence:
+    """A time in which no frame of a direction came back [s, Unix time of the generator]."""
+
+    began_s: float
+    """When the last frame before it came."""
+    ended_s: float
+    """When the first frame after it came."""
+
+    @property
+    def length_ms(self) -> float:
+        return (self.ended_s - self.began_s) * 1e3
+
+
+@dataclass(frozen=True, slots=True)
+class Announcement:
+    """A RARP frame, by which a machine tells switches where it is now (RFC 903)."""
+
+    at_s: float
+    """When it came [s, Unix time of the generator]."""
+    link: int
+    """Which link of the port it came from, of several that a frame is flooded to."""
+    mac: str
+    """The address that it announces."""
+
+
+@dataclass(frozen=True, slots=True)
 class DirectionCounts:
     """What became of the frames sent into one port. All counts are frames."""
 
@@ -61,6 +87,10 @@ class DirectionCounts:
     foreign: int
     """Frames at `rx_port` that this generator never sent."""
     latency: Latency | None = None
+    silences: tuple[Silence, ...] = ()
+    """The longest times without a frame, the longest first."""
+    announcements: tuple[Announcement, ...] = ()
+    """Those among the foreign frames, in order."""
 
     @property
     def lost(self) -> int:

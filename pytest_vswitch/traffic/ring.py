@@ -115,6 +115,11 @@ class Ring:
         """The next slot to fill or to read."""
         return self._position & (self.size - 1)
 
+    def link(self, slot: int) -> int:
+        """Which link of the port the frame in this slot came from, if it has several."""
+        del slot
+        return 0
+
     @property
     def tail(self) -> int:
         """How far the server is, modulo 65536; for a port that plays the server's part."""

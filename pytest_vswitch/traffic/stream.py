@@ -19,19 +19,22 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Sequence
-from time import monotonic_ns
+from time import monotonic_ns, time_ns
 
 import numpy as np
 import numpy.typing as npt
 
 from pytest_vswitch.traffic.frames import STAMP_BYTES
-from pytest_vswitch.traffic.generator import DirectionCounts
+from pytest_vswitch.traffic.generator import Announcement, DirectionCounts, Silence
 from pytest_vswitch.traffic.latency import Histogram
 from pytest_vswitch.traffic.port import Port
 from pytest_vswitch.traffic.ring import NEXT, Ring, Words
 
 _SHORT_RUN = 48
 _LEDGER = 1 << 18  # how many frames a stream can have under way
+_SILENCES = 8  # how many times without a frame are told
+_RARP = 0x3580  # as a little-endian machine reads the Ethernet type 0x8035
+_ANNOUNCEMENTS = 64  # more are no announcements of a machine
 
 
 class Stream:
@@ -67,6 +70,10 @@ class Stream:
         self.foreign = 0
         self._timed = timed
         self._histogram = Histogram()
+        self._heard_ns = 0
+        # (length, when it began), the longest first.
+        self._silences: list[tuple[int, int]] = []
+        self._announcements: list[tuple[int, int, str]] = []
         self._next = 0  # one more than the highest sequence number received
         # When each frame under way was sent; negative once it has come back.
         self._ledger: Words = np.zeros(_LEDGER, np.int64)
@@ -165,6 +172,7 @@ class Stream:
         if not filled:
             return 0
         now_ns = monotonic_ns()
+        received = self.received
         done = 0
         while done < filled:
             slot = rx.slot + done & (rx.size - 1)
@@ -176,9 +184,21 @@ class Stream:
             done += taken
         if done:
             rx.give_back(done)
+        if self.received > received:
+            self._hear(now_ns)
         return done
 
+    def _hear(self, now_ns: int) -> None:
+        """Note how long nothing has come until now."""
+        silence, self._heard_ns = (now_ns - self._heard_ns, self._heard_ns), now_ns
+        longest = self._silences
+        if silence[1] and (len(longest) < _SILENCES or silence > longest[-1]):
+            longest.append(silence)
+            longest.sort(reverse=True)
+            del longest[_SILENCES:]
+
     def counts(self, tx_port: int, rx_port: int) -> DirectionCounts:
+        ahead_ns = time_ns() - monotonic_ns()
         return DirectionCounts(
             tx_port=tx_port,
             rx_port=rx_port,
@@ -191,6 +211,14 @@ class Stream:
             corrupted=self.corrupted,
             foreign=self.foreign,
             latency=self._histogram.summary() if self._timed else None,
+            silences=tuple(
+                Silence((began + ahead_ns) / 1e9, (began + length + ahead_ns) / 1e9)
+                for length, began in self._silences
+            ),
+            announcements=tuple(
+                Announcement((at + ahead_ns) / 1e9, link, mac)
+                for at, link, mac in self._announcements
+            ),
         )
 
     def _take(self, slot: int, first: int, count: int, now_ns: int) -> int:
@@ -242,6 +270,7 @@ class Stream:
             rows, lengths, used = _join(rx, slots, rows, lengths)
         rx.lengths[slots[:used]] = self._good
         lengths >>= 32
+        announced = self._announced(slots, rows, now_ns)
 
         sequence = rows[:, self._word]
         time = rows[:, self._word + 1]
@@ -260,10 +289,20 @@ class Stream:
         self.duplicated += int(np.count_nonzero(right & stamped & (noted < 0)))
         wrong = ~(right & stamped)
         overtaken = right & (sequence >= 0) & (sequence < self.accepted - _LEDGER)
-        ours = (tagged & ~overtaken) | (stamped & self._timed)
+        ours = ((tagged & ~overtaken) | (stamped & self._timed)) & ~announced
         self.corrupted += int(np.count_nonzero(wrong & ours))
         self.foreign += int(np.count_nonzero(wrong & ~ours))
         return used
+
+    def _announced(self, slots: Words, rows: Words, now_ns: int) -> npt.NDArray[np.bool_]:
+        """Which rows are RARP frames: none of ours, whatever is in their padding."""
+        pad = self._rx.pad
+        announced: npt.NDArray[np.bool_] = rows.view(np.uint16)[:, (pad + 12) // 2] == _RARP
+        for index in np.flatnonzero(announced)[: _ANNOUNCEMENTS - len(self._announcements)]:
+            # The address that its sender has, after Ethernet and eight bytes of RARP.
+            mac = rows[index].view(np.uint8)[pad + 22 : pad + 28].tobytes().hex(":")
+            self._announcements.append((now_ns, self._rx.link(int(slots[index])), mac))
+        return announced
 
     def _receive(self, sequence: Words, now_ns: int) -> None:
         """Note right frames, none received before, in order of arrival."""

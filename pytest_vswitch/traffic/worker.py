@@ -3,13 +3,16 @@
 Reads one JSON object per line from its standard input and answers likewise:
 
     {"do": "connect", "ports": [...], "ring": 1024}
-        each port {"socket", "id", "secret"} for memif, {"interface"} for af_packet
+        each port {"socket", "id", "secret"} for memif, {"interface"} for af_packet;
+        a memif server that sends on several queues wants as many {"rings": n};
+        a memif port with {"also": [socket, ...]} floods its frames to those servers, too
         -> {"event": "connected", "peers": [...], "numpy": "..."}
     {"do": "exchange", "frames": {"0": [hex, ...]}, "expected": {"1": [CRC-32, ...]}, "wait_s": s}
         -> {"event": "exchanged", "frames": {"0": [hex, ...], ...}}
     {"do": "start", "directions": [...], "rate_pps": r, "duration_s": s}
         -> {"event": "counts", "directions": [...]}
     {"do": "recount"} -> {"event": "counts", "directions": [...]}
+    {"do": "finish"}  a trial under way sends no more, and is answered by its counts
     {"do": "abort"}   -> {"event": "aborted"}
     {"do": "quit"}    (as the end of its input does) ends the process
 
@@ -38,6 +41,7 @@ from pytest_vswitch.errors import DutError, HostError, VswitchError
 from pytest_vswitch.traffic.af_packet.port import PacketPort
 from pytest_vswitch.traffic.engine import Aborted, Direction, Engine
 from pytest_vswitch.traffic.generator import DirectionCounts
+from pytest_vswitch.traffic.memif.flood import FloodPort
 from pytest_vswitch.traffic.memif.port import MemifPort
 from pytest_vswitch.traffic.port import Port
 
@@ -76,7 +80,10 @@ class Worker:
 
     def _answer(self, line: bytes) -> None:
         try:
-            reply = self._carry_out(json.loads(line))
+            command = json.loads(line)
+            if command["do"] == "finish":
+                return  # the trial ended by itself meanwhile
+            reply = self._carry_out(command)
         except Aborted:
             reply = {"event": "aborted"}
         except VswitchError as error:
@@ -146,13 +153,20 @@ class Worker:
 
     def _port(self, wanted: Mapping[str, Any], ring_size: int) -> Port:
         if self._kind == "af_packet":
-            return PacketPort(wanted["interface"], ring_size=ring_size)
-        return MemifPort(
-            wanted["socket"],
-            interface_id=wanted["id"],
-            secret=wanted["secret"],
-            ring_size=ring_size,
-        )
+            return PacketPort(
+                wanted["interface"], ring_size=ring_size, tagged=wanted.get("tagged", False)
+            )
+        links = [
+            MemifPort(
+                socket,
+                interface_id=wanted["id"],
+                secret=wanted["secret"],
+                ring_size=ring_size,
+                rings=wanted.get("rings", 1),
+            )
+            for socket in (wanted["socket"], *wanted.get("also", ()))
+        ]
+        return links[0] if len(links) == 1 else FloodPort(links, ring_size=ring_size)
 
     @property
     def _name(self) -> str:
@@ -170,6 +184,9 @@ class Worker:
             raise DutError(self._lost)
         if line:
             command = json.loads(line)
+            if command.get("do") == "finish":
+                self._connected().finish()
+                return
             raise _Quit if command.get("do") == "quit" else Aborted
 
     def _line(self, *, wait: bool) -> bytes:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Any, Protocol
 from zlib import crc32
@@ -16,28 +16,40 @@ from pytest_vswitch.errors import DeadlineError, DutError, HostError, VswitchErr
 from pytest_vswitch.hosts.host import Host, Process
 from pytest_vswitch.topologies.topology import Flow
 from pytest_vswitch.traffic import frames
-from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer
+from pytest_vswitch.traffic.generator import (
+    Announcement,
+    DirectionCounts,
+    Latency,
+    Offer,
+    Silence,
+)
 
 _EVENT = re.compile(r'^\{"event": .*\}\r?\n', re.MULTILINE)
 _START_S = 30.0
 _REPLY_S = 15.0
 """Beyond the time that a command itself may take."""
 _AT_ONCE = 64
-"""Frames per port that one command exchanges: a line of JSON with more is hard to handle."""
+_AT_ONCE_BYTES = 1 << 17
+"""Frames per port, and their bytes, that one command exchanges: a longer line of JSON is hard
+to handle."""
 _DYING_S = 1.0
 """A program's pipes close before it has ended: the kernel frees its memory between."""
 
 
-class Attachable(Protocol):
+class Way(Protocol):
+    """What becomes of frames between two ports; see `topology.Topology`."""
+
+    def transform(self, frame: bytes, port: int) -> bytes: ...
+    def peer(self, port: int) -> int: ...
+    def flow(self, port: int) -> Flow: ...
+
+
+class Attachable(Way, Protocol):
     """What a generator asks of a topology, besides its ports."""
 
     @property
     def generator_cpu(self) -> int | None:
         """CPU of the DUT left for the generator; None if it shares the others'."""
-
-    def transform(self, frame: bytes, port: int) -> bytes: ...
-    def peer(self, port: int) -> int: ...
-    def flow(self, port: int) -> Flow: ...
 
 
 class WorkerGenerator:
@@ -48,7 +60,7 @@ class WorkerGenerator:
 
     `kind` and `ports` are the worker's, see there; `command` runs it somewhere, e.g. in a
     network namespace; `place` tells a reader where the ports are, if that needs telling.
-    `transform`, `peer` and `flow` are the topology's. Without `cpu`, the worker shares the
+    `way` is the topology's. Without `cpu`, the worker shares the
     machine: at low rates it sleeps up to 100 µs between ticks, by which latencies above
     30 µs may seem too long. With `cpu`, it polls on that core, which should be its own.
     `ring_size` is in frames per port and direction.
@@ -64,9 +76,7 @@ class WorkerGenerator:
         host: Host,
         kind: str,
         ports: Sequence[Mapping[str, object]],
-        transform: Callable[[bytes, int], bytes],
-        peer: Callable[[int], int],
-        flow: Callable[[int], Flow],
+        way: Way,
         *,
         cpu: int | None = None,
         ring_size: int = 1024,
@@ -79,9 +89,7 @@ class WorkerGenerator:
         self._ports = ports
         self._prefix = command
         self._place = place
-        self._transform = transform
-        self._peer = peer
-        self._flow = flow
+        self._way = way
         self._cpu = cpu
         self._ring_size = ring_size
         self._process: Process | None = None
@@ -131,11 +139,13 @@ class WorkerGenerator:
         """
         self.abort()
         back: dict[int, list[bytes]] = {port: [] for port in range(len(self._ports))}
-        for first in range(0, max(map(len, frames.values()), default=0), _AT_ONCE):
-            batch = {port: queue[first : first + _AT_ONCE] for port, queue in frames.items()}
+        longest = max((len(frame) for queue in frames.values() for frame in queue), default=1)
+        size = min(_AT_ONCE, max(1, _AT_ONCE_BYTES // longest))
+        for first in range(0, max(map(len, frames.values()), default=0), size):
+            batch = {port: queue[first : first + size] for port, queue in frames.items()}
             queues = {port: [frame.hex() for frame in queue] for port, queue in batch.items()}
             expected = {
-                self._peer(port): [crc32(self._transform(frame, port)) for frame in queue]
+                self._way.peer(port): [crc32(self._way.transform(frame, port)) for frame in queue]
                 for port, queue in batch.items()
             }
             self._command(do="exchange", frames=queues, expected=expected, wait_s=wait_s)
@@ -169,6 +179,11 @@ class WorkerGenerator:
         self._running = False
         return [_counts(direction) for direction in event["directions"]]
 
+    def finish(self) -> None:
+        """Send no more; `poll` tells what became of the trial, `intended` is what was due."""
+        if self._running:
+            self._command(do="finish")
+
     def recount(self) -> Sequence[DirectionCounts]:
         """Look for stragglers of the trial that ended; its counts by now."""
         self._command(do="recount")
@@ -190,9 +205,9 @@ class WorkerGenerator:
         return self._host.spawn(argv, name=self._name, stop_with='{"do": "quit"}\n')
 
     def _direction(self, tx_port: int, frame_bytes: int) -> dict[str, object]:
-        rx_port = self._peer(tx_port)
-        frame = frames.template(self._flow(tx_port), frame_bytes)
-        expected = self._transform(frame, tx_port)
+        rx_port = self._way.peer(tx_port)
+        frame = frames.template(self._way.flow(tx_port), frame_bytes)
+        expected = self._way.transform(frame, tx_port)
         return {
             "tx": tx_port,
             "rx": rx_port,
@@ -261,5 +276,10 @@ class _Silent(HostError):
 def _counts(direction: Mapping[str, Any]) -> DirectionCounts:
     latency = direction["latency"]
     return DirectionCounts(
-        **{**direction, "latency": None if latency is None else Latency(**latency)}
+        **{
+            **direction,
+            "latency": None if latency is None else Latency(**latency),
+            "silences": tuple(Silence(**silence) for silence in direction["silences"]),
+            "announcements": tuple(Announcement(**seen) for seen in direction["announcements"]),
+        }
     )

@@ -92,7 +92,10 @@ class Endpoint(Protocol):
 class Kind(Protocol):
     """The module of an endpoint."""
 
-    WHERE: Literal["guest", "container"]
+    MAX_MTU: int
+    """Largest `dut.mtu` that it carries [bytes]."""
+
+    WHERE: Literal["guest", "container", "peer"]
 
     def preflight(self, lab: Lab, host: Host) -> None:
         """Raise InputError for what the lab or the host lacks; change nothing."""

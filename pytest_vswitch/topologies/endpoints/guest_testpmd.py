@@ -7,16 +7,18 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_vswitch.apps import guest_image, testpmd
+from pytest_vswitch.apps import testpmd
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import macswap, virtual_machine
 from pytest_vswitch.topologies.counts import PortCounts
 from pytest_vswitch.topologies.endpoints import EndpointFacts, Place
+from pytest_vswitch.topologies.ports import JUMBO_MTU
 from pytest_vswitch.topologies.topology import Flow
 from pytest_vswitch.topologies.virtual_machine import VirtualMachine
 
 WHERE: Final = "guest"
+MAX_MTU: Final = JUMBO_MTU
 
 _MEMORY_MB = 256
 
@@ -71,11 +73,13 @@ def start(lab: Lab, host: Host, place: Place) -> Iterator[GuestTestpmd]:
             memory_mb=_MEMORY_MB,
             file_prefix="guest",
             hugepages=True,
-            driver_directory=guest_image.DRIVER_DIRECTORY,
+            driver_directory=machine.image.driver_directory,
             forward_mode="macswap",
             port_topology="chained",
             forwarding_cores=max(1, place.vcpus - 1),
             mbufs=4096,
+            mtu=lab.dut.mtu,
+            queues=lab.guest.queues,
             descriptors=256,
         )
         argv = forwarding.argv(machine.image.testpmd)

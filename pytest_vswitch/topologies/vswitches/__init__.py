@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Final, Literal, Protocol
 
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.hosts.hugepages import Hugepages
@@ -20,13 +20,31 @@ from pytest_vswitch.topologies.ports import SwitchPorts
 
 
 @dataclass(frozen=True, slots=True)
+class Link:
+    """What connects a port of a vSwitch with a port of an endpoint."""
+
+    kind: Literal["vhost", "memif"]
+    outer: str
+    """The vSwitch's ports are called that, with a number."""
+    inner: str
+    """The endpoints' ports."""
+
+
+VHOST: Final = Link("vhost", "vhost", "virtio")
+MEMIF: Final = Link("memif", "server", "client")
+"""By their roles: the vSwitch listens on the socket, the endpoint brings the memory."""
+
+
+@dataclass(frozen=True, slots=True)
 class VhostPort:
-    """A vhost-user port of a vSwitch: the back-end of one virtio port."""
+    """A port of a vSwitch towards an endpoint: the back-end of a virtio port, or a memif."""
 
     name: str
     """E.g. `vhost0`."""
     socket: str
-    """Path of the vhost-user socket on the DUT."""
+    """Path of its socket on the DUT."""
+    kind: Literal["vhost", "memif", "memif-client"] = "vhost"
+    """A memif is a server, unless both ends of its link are ports of the vSwitch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +90,10 @@ class VSwitch(Protocol):
     def remarks(self) -> tuple[str, ...]:
         """What makes numbers from it unrepresentative, one sentence each."""
 
+    @property
+    def queues(self) -> int:
+        """Transmit queues of each port towards the generator, of which one is used at a time."""
+
     def driver(self, port: str) -> str:
         """What drives a port towards the generator, as the vSwitch names it."""
 
@@ -91,8 +113,13 @@ class VSwitch(Protocol):
 class Kind(Protocol):
     """The module of a vSwitch."""
 
+    MAX_MTU: int
+    """Largest `dut.mtu` that it carries [bytes]."""
+
     LISTENS: bool
     """Whether it listens on the vhost-user sockets; if not, the endpoints do."""
+    LINKS: Sequence[Literal["vhost", "memif"]]
+    """Kinds of link that its ports towards endpoints can have."""
 
     def preflight(self, lab: Lab, host: Host) -> None:
         """Raise InputError for what the lab or the host lacks; change nothing."""

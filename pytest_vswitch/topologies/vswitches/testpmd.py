@@ -5,19 +5,22 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Final
+from typing import Final, Literal
 
+from pytest_vswitch.apps import memif
 from pytest_vswitch.apps.testpmd import Parameters, PortCounters, Testpmd
-from pytest_vswitch.errors import DutError
+from pytest_vswitch.errors import DutError, InputError
 from pytest_vswitch.hosts.host import Host, Process
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.counts import PortCounts
-from pytest_vswitch.topologies.ports import require_programs
+from pytest_vswitch.topologies.ports import JUMBO_MTU, require_programs
 from pytest_vswitch.topologies.topology import NicPort
-from pytest_vswitch.topologies.vswitches import Order, Reading
+from pytest_vswitch.topologies.vswitches import Order, Reading, VhostPort
 
 LISTENS: Final = True
+MAX_MTU: Final = JUMBO_MTU
+LINKS: Final = ("vhost", "memif")
 NAME: Final = "host testpmd"
 
 
@@ -34,6 +37,7 @@ class Switch:
     """Those that count what they missed; a full memif ring is told to its peer instead."""
     name: str = NAME
     remarks: tuple[str, ...] = field(default=())
+    queues: int = 1
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -80,7 +84,13 @@ class Switch:
 
 
 def preflight(lab: Lab, host: Host) -> None:
-    """Raise InputError when the lab's testpmd is not there."""
+    """Raise InputError when the lab's testpmd is not there, or cannot have so many queues."""
+    if lab.guest.queues > 1 and lab.ports[0].kind == "memif":
+        raise InputError(
+            f"{lab.where('guest', 'queues')}: testpmd gives all its ports as many queues, and a "
+            "memif port to the generator has one; take NIC ports, or another vSwitch, e.g. "
+            "`dut.vswitch: ovs-dpdk`"
+        )
     require_programs(host, [(lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: ")])
 
 
@@ -90,7 +100,9 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
     names = [*(port.name for port in order.ports.ports), *(port.name for port in order.vhosts)]
     nics = frozenset(port.name for port in order.ports.ports if isinstance(port, NicPort))
     devargs = order.ports.devargs
-    vhosts = [f"net_vhost{n},iface={port.socket},client=0" for n, port in enumerate(order.vhosts)]
+    vhosts = [
+        _device(len(devargs) + n, n, port, lab.guest.queues) for n, port in enumerate(order.vhosts)
+    ]
     parameters = Parameters(
         lcores=order.cores.host_lcores,
         memory_mb=lab.dut.memory_mb,
@@ -101,6 +113,9 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
         forward_mode="io",
         portlist=[names.index(name) for pair in order.pairs for name in pair],
         forwarding_cores=order.cores.host_forwarding,
+        mtu=lab.dut.mtu,
+        takes_mtu=bool(nics),
+        queues=lab.guest.queues,
     )
     argv = parameters.argv(lab.dut.testpmd)
     with contextlib.ExitStack() as stack:
@@ -121,3 +136,11 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
             )
         )
         yield Switch(process, Testpmd(process), tuple(argv), tuple(names), nics)
+
+
+def _device(number: int, index: int, port: VhostPort, queues: int) -> str:
+    """`number` counts all ports of the switch, `index` those towards the endpoints."""
+    if port.kind == "vhost":
+        return f"net_vhost{index},iface={port.socket},client=0,queues={queues}"
+    role: Literal["server", "client"] = "server" if port.kind == "memif" else "client"
+    return memif.Options(role=role, socket=port.socket).device(number)

@@ -47,6 +47,7 @@ def attach(lab: Lab, host: Host, topology: NicTopology) -> Iterator[WorkerGenera
     interface.refuse_management(host, space, names)
     on_dut = lab.generator.host in (None, lab.dut.host)
     cpu = topology.generator_cpu if on_dut else None
+    tagged = any(topology.flow(port).vlan is not None for port in range(len(names)))
     with contextlib.ExitStack() as stack:
         for name in names:
             stack.enter_context(interface.prepared(host, space, name))
@@ -54,10 +55,8 @@ def attach(lab: Lab, host: Host, topology: NicTopology) -> Iterator[WorkerGenera
             WorkerGenerator(
                 host,
                 "af_packet",
-                [{"interface": name} for name in names],
-                topology.transform,
-                topology.peer,
-                topology.flow,
+                [{"interface": name, "tagged": tagged} for name in names],
+                topology,
                 cpu=cpu if lab.generator.cpu is None else lab.generator.cpu,
                 ring_size=lab.generator.ring_size,
                 command=netns.command(space),

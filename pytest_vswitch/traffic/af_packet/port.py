@@ -35,7 +35,10 @@ _LOOK_S = 0.05
 
 # linux/if_packet.h, asm-generic/socket.h, linux/{sockios,ethtool,if,if_ether}.h
 _SOL_PACKET = 263
-_ADD_MEMBERSHIP, _STATISTICS, _QDISC_BYPASS, _IGNORE_OUTGOING = 1, 6, 20, 23
+_ADD_MEMBERSHIP, _STATISTICS, _AUXDATA, _QDISC_BYPASS, _IGNORE_OUTGOING = 1, 6, 8, 20, 23
+_AUX = struct.Struct("IIIHHHH")
+_VLAN_VALID = 0x10
+_TAG_AT, _TAG_BYTES = 12, 4
 _PROMISCUOUS = 1
 _SNDBUFFORCE, _RCVBUFFORCE = 32, 33
 _SIOCGIFFLAGS, _SIOCGIFMTU = 0x8913, 0x8921
@@ -57,12 +60,16 @@ class PacketPort:
     peer = ""
     events = 0  # errors only
 
-    def __init__(self, interface: str, *, ring_size: int) -> None:
+    def __init__(self, interface: str, *, ring_size: int, tagged: bool = False) -> None:
+        """`tagged`: frames come with VLAN tags, which the kernel takes out of them."""
         self.name = interface
         self._lost_frames = 0
         self._socket = _open(interface)
         self.tx = SendRing(self._socket, interface, ring_size)
-        self.rx = ReceiveRing(self._socket, interface, ring_size)
+        if tagged:
+            self._socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)
+        kind = TaggedReceiveRing if tagged else ReceiveRing
+        self.rx = kind(self._socket, interface, ring_size)
         self.tx.lay_out(64)
         self.tx.reset(0)
         self.rx.lay_out(2048)
@@ -195,13 +202,13 @@ class ReceiveRing(_OwnRing):
 
         Of a frame that is longer than a buffer the rest is lost, but not its length.
         """
-        receive, views, lengths = self._door.recv_into, self._views, self.lengths
+        receive, views, lengths = self._receive, self._views, self.lengths
         mask = self.size - 1
         tail = self.tail
         try:
             for number in range(tail, tail + self.size - super().filled()):
                 slot = number & mask
-                lengths[slot] = receive(views[slot], 0, socket.MSG_TRUNC) << 32
+                lengths[slot] = receive(views[slot]) << 32
                 tail = number + 1
         except BlockingIOError:
             pass
@@ -210,6 +217,26 @@ class ReceiveRing(_OwnRing):
         finally:
             self.tail = tail
         return super().filled()
+
+    def _receive(self, view: memoryview) -> int:
+        return self._door.recv_into(view, 0, socket.MSG_TRUNC)
+
+
+class TaggedReceiveRing(ReceiveRing):
+    """As `ReceiveRing`; puts the VLAN tag back where the kernel took it out (packet(7))."""
+
+    def _receive(self, view: memoryview) -> int:
+        length, beside, _, _ = self._door.recvmsg_into([view], 128, socket.MSG_TRUNC)
+        for level, kind, data in beside:
+            if (level, kind) != (_SOL_PACKET, _AUXDATA):
+                continue
+            status, *_, tag, protocol = _AUX.unpack_from(data)
+            if status & _VLAN_VALID:
+                end = min(length + _TAG_BYTES, len(view))
+                view[_TAG_AT + _TAG_BYTES : end] = bytes(view[_TAG_AT : end - _TAG_BYTES])
+                struct.pack_into("!HH", view, _TAG_AT, protocol or 0x8100, tag)
+                return length + _TAG_BYTES
+        return length
 
 
 def _open(interface: str) -> socket.socket:

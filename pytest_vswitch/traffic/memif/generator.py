@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Protocol
 
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.lab.schema import Lab
-from pytest_vswitch.topologies.topology import Flow, MemifPort
-from pytest_vswitch.traffic.worker_generator import Attachable, WorkerGenerator
+from pytest_vswitch.topologies.topology import MemifPort
+from pytest_vswitch.traffic.worker_generator import Attachable, Way, WorkerGenerator
 
 
 class MemifTopology(Attachable, Protocol):
@@ -23,9 +23,7 @@ def attach(lab: Lab, host: Host, topology: MemifTopology) -> WorkerGenerator:
     return on_sockets(
         host,
         topology.ports,
-        topology.transform,
-        topology.peer,
-        topology.flow,
+        topology,
         cpu=topology.generator_cpu if lab.generator.cpu is None else lab.generator.cpu,
         ring_size=lab.generator.ring_size,
     )
@@ -34,9 +32,7 @@ def attach(lab: Lab, host: Host, topology: MemifTopology) -> WorkerGenerator:
 def on_sockets(
     host: Host,
     ports: Sequence[MemifPort],
-    transform: Callable[[bytes, int], bytes],
-    peer: Callable[[int], int],
-    flow: Callable[[int], Flow],
+    way: Way,
     *,
     cpu: int | None = None,
     ring_size: int = 1024,
@@ -46,7 +42,8 @@ def on_sockets(
     Leave it attached as long as the DUT forwards: DPDK (22.11) may crash when a memif
     peer disconnects while an lcore polls its rings.
     """
-    sockets = [{"socket": port.socket, "id": 0, "secret": ""} for port in ports]
-    return WorkerGenerator(
-        host, "memif", sockets, transform, peer, flow, cpu=cpu, ring_size=ring_size
-    )
+    sockets = [
+        {"socket": port.socket, "id": 0, "secret": "", "rings": port.rings, "also": port.also}
+        for port in ports
+    ]
+    return WorkerGenerator(host, "memif", sockets, way, cpu=cpu, ring_size=ring_size)

@@ -17,9 +17,17 @@ class MemifPort:
 
     events = select.POLLIN
 
-    def __init__(self, path: str, *, interface_id: int, secret: str, ring_size: int) -> None:
+    def __init__(
+        self, path: str, *, interface_id: int, secret: str, ring_size: int, rings: int = 1
+    ) -> None:
+        """`rings`: transmit queues of the server, of which one thread at a time may send.
+
+        They are all offered the same ring. A server keeps its place in the ring itself (DPDK's
+        does), so it matters not which queue it sends on, as long as they take turns.
+        """
         ring_bytes, area_bytes = header_bytes(ring_size), buffer_bytes(ring_size)
         self._bytes = 2 * (ring_bytes + area_bytes)
+        self._rings = rings
         # The size is sealed, so that neither side can make the other fault.
         self._fd = os.memfd_create("memif", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
         os.ftruncate(self._fd, self._bytes)
@@ -47,7 +55,7 @@ class MemifPort:
         log2_size = self.tx.size.bit_length() - 1
         rings = [
             RingOffer(ring is self.tx, ring.offset, log2_size, ring.interrupt_fd)
-            for ring in (self.tx, self.rx)
+            for ring in (self.tx, *[self.rx] * self._rings)
         ]
         self._control.connect(self._fd, self._bytes, rings, timeout_s=timeout_s)
         self.tx.reset(0)

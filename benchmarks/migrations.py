@@ -1,0 +1,116 @@
+"""Live migrations one after the other, under traffic: what the generator sees, and QEMU says.
+
+python -m benchmarks.migrations [live_migration | bonded_migration] [--runs 10] [--json]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.rows import Row
+from pytest_vswitch.errors import VswitchError
+from pytest_vswitch.hosts.local import LocalHost
+from pytest_vswitch.hosts.transcript import Transcript
+from pytest_vswitch.measure import bonded, migration
+from pytest_vswitch.measure.functional import check_functional
+from pytest_vswitch.topologies.move import Moved
+from pytest_vswitch.topologies.topology import Topology
+from pytest_vswitch.traffic.generator import Generator
+
+SCRIPT = "bare_live_migration.sh"
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One migration; times in ms."""
+
+    downtime_ms: int
+    events_ms: float
+    silence_ms: float
+    lost: int
+    doubled: int
+    total_ms: int
+    faults: int
+
+
+def line(moved: Moved, silence_ms: float, lost: int, doubled: int, faults: int) -> Line:
+    statistics = moved.statistics
+    events_ms = moved.stopped_ms or 0.0
+    return Line(
+        statistics.downtime_ms,
+        round(events_ms, 1),
+        round(silence_ms, 1),
+        lost,
+        doubled,
+        statistics.total_ms,
+        faults,
+    )
+
+
+def once(name: str, topology: Topology, generator: Generator) -> Line:
+    """One move, and the proof that frames return exactly afterwards. Raises VswitchError."""
+    if name == "bonded_migration":
+        move, trial = bonded.under_traffic(topology, generator, frame_bytes=64)
+        check_functional(topology, generator, 64)
+        seen = move.outage
+        faults = move.faults()
+        made = line(move.moved, seen.silence_ms, trial.lost, seen.duplicated, len(faults))
+    else:
+        found, trial = migration.under_traffic(topology, generator, frame_bytes=64)
+        check_functional(topology, generator, 64)
+        doubled = sum(one.duplicated for one in found.outages)
+        faults = found.faults()
+        made = line(found.moved, found.silence_ms, trial.lost, doubled, len(faults))
+        print(f"     {found.difference}")
+    for fault in faults:
+        print(f"     {fault}")
+    return made
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    names = ("live_migration", "bonded_migration")
+    parser.add_argument("topology", nargs="?", choices=names, default=names[0])
+    parser.add_argument("--runs", type=int, default=10)
+    parser.add_argument("--json", action="store_true", help="one JSON object as last line")
+    arguments = parser.parse_args()
+    lines: list[Line] = []
+    print(" run  downtime  STOP-RESUME  silence  lost  doubled  total  [ms, frames]")
+    with (
+        tempfile.TemporaryDirectory(prefix="migrations-") as directory,
+        LocalHost(Path(directory).name, Transcript(Path(directory))) as host,
+        Row(arguments.topology, SCRIPT).wired(host) as (topology, generator),
+    ):
+        for number in range(arguments.runs):
+            try:
+                now = once(arguments.topology, topology, generator)
+            except VswitchError as error:
+                print(f"{number + 1:>4}  {error}", flush=True)
+                break
+            lines.append(now)
+            print(
+                f"{number + 1:>4} {now.downtime_ms:>9} {now.events_ms:>12} {now.silence_ms:>8} "
+                f"{now.lost:>5} {now.doubled:>8} {now.total_ms:>6}",
+                flush=True,
+            )
+    good = sum(not one.faults for one in lines)
+    print(f"{good} of {arguments.runs} without a fault")
+    if lines:
+        print(
+            f" med {median(one.downtime_ms for one in lines):>9} "
+            f"{median(one.events_ms for one in lines):>12} "
+            f"{median(one.silence_ms for one in lines):>8}"
+        )
+    if arguments.json:
+        print(json.dumps({"good": good, "runs": [asdict(one) for one in lines]}))
+
+
+if __name__ == "__main__":
+    main()

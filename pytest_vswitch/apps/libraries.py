@@ -1,0 +1,59 @@
+"""What a program of the host needs, file by file: for an image with that and nothing else."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import PurePosixPath
+
+from pytest_vswitch.errors import HostError
+from pytest_vswitch.hosts.host import Host
+
+_LOADED_LATE = ("libgcc_s.so.1",)
+"""glibc opens it in pthread_cancel, so that no library list names it."""
+
+
+def needed(host: Host, programs: Sequence[str], drivers: Sequence[str]) -> list[str]:
+    """Programs, libraries, DPDK drivers (as in `librte_<driver>.so`), and each link to them.
+
+    The first of `programs` is linked with DPDK. Raises HostError for what is not installed.
+    """
+    found = _libraries(host, programs)
+    plugins = [_driver(host, found, name) for name in drivers]
+    found |= _libraries(host, plugins) if plugins else set()
+    libc = next(path for path in found if path.endswith("/libc.so.6"))
+    late = {f"{PurePosixPath(libc).parent}/{name}" for name in _LOADED_LATE}
+    return _with_targets(host, sorted({*programs, *plugins, *found, *late}))
+
+
+def _libraries(host: Host, programs: Sequence[str]) -> set[str]:
+    output = host.ask(["ldd", "--", *programs], why="what the image's programs need").output
+    if missing := re.search(r"(\S+) => not found", output):
+        raise HostError(f"{host.name}: {missing[1]}, needed by {programs[0]}, is not installed")
+    return set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", output, re.MULTILINE))
+
+
+def _driver(host: Host, libraries: set[str], name: str) -> str:
+    """The driver's file beside the other drivers of the same DPDK."""
+    eal = next((path for path in libraries if "/librte_eal.so" in path), None)
+    root = str(PurePosixPath(eal).parent) if eal else "/usr/lib/x86_64-linux-gnu"
+    found = host.glob(f"{root}/dpdk/pmds-*/librte_{name}.so")
+    if not found:
+        raise HostError(f"{host.name}: DPDK's driver librte_{name}.so is not in {root}/dpdk/pmds-*")
+    return found[-1]
+
+
+def _with_targets(host: Host, paths: Sequence[str]) -> list[str]:
+    """Each path without links in its directories, and all that it leads to, link by link."""
+    found: dict[str, None] = {}
+    while paths:
+        parents = host.ask(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
+        flat = [
+            f"{parent}/{PurePosixPath(path).name}"
+            for path, parent in zip(paths, parents.output.splitlines(), strict=True)
+        ]
+        found |= dict.fromkeys(flat)
+        links = host.ask(["find", *flat, "-maxdepth", "0", "-type", "l", "-printf", "%h\t%l\n"])
+        pairs = [line.split("\t") for line in links.output.splitlines()]
+        paths = [str(PurePosixPath(parent) / target) for parent, target in pairs]
+    return list(found)
