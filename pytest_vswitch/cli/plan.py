@@ -43,7 +43,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
-    from pytest_vswitch.errors import InputError
+    from pytest_vswitch.errors import InputError, NotHere
     from pytest_vswitch.lab.choices import chosen
     from pytest_vswitch.lab.loader import load
 
@@ -58,11 +58,13 @@ def _plan(arguments: argparse.Namespace) -> None:
         print(f"# lab `{lab.name}` is a simulation: a run carries out no command on any host")
         return
     what = f"pytest {' '.join(arguments.suite)} --dut {arguments.dut}"
-    scripts = {
-        (name, host): script
-        for name in topologies
-        for host, script in _scripts(lab, name, what, _progress()).items()
-    }
+    scripts = {}
+    for name in topologies:
+        try:
+            for host, script in _scripts(lab, name, what, _progress()).items():
+                scripts[name, host] = script
+        except NotHere as reason:
+            print(f"vswitch: no plan of {name}: {reason}", file=sys.stderr)
     texts = {
         f"{name}-{host}.sh": script.text()
         for (name, host), script in scripts.items()

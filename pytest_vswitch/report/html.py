@@ -43,6 +43,8 @@ class CaseView:
     """Of each direction of that trial that has samples."""
     unstable: str
     """What makes repeated searches differ; empty if they do not."""
+    event: Mapping[str, str]
+    """What was seen of an event that was measured in place of a search; else empty."""
 
     @property
     def line_rate_share(self) -> float | None:
@@ -118,6 +120,7 @@ def _view(case: Case, anchor: str) -> CaseView:
             if d.latency
         ),
         unstable=unstable(case),
+        event=findings.event_facts(case),
     )
 
 

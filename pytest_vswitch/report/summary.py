@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.results import units
-from pytest_vswitch.results.findings import Finding, finding, limiter
+from pytest_vswitch.results.findings import Finding, event_facts, finding, limiter
 from pytest_vswitch.results.record import Case, Record, Verdict
 from pytest_vswitch.results.run_directory import RunDirectory
 from pytest_vswitch.results.stability import unstable
@@ -88,6 +88,9 @@ def _case(case: Case, *, remarks_below: bool) -> Iterator[str]:
         yield from _wrapped(f"limited by  {limiter(best[0])}", 2, 14)
         if doubt := unstable(case):
             yield from _wrapped(f"unstable    {doubt}", 2, 14)
+    elif seen := event_facts(case):
+        for what, amount in seen.items():
+            yield from _wrapped(f"{what}: {amount}", 2, 4)
     elif not case.error:
         trials = sum(len(m.trials) for m in case.measurements)
         yield from _wrapped(f"no search ended; {trials} trials are kept", 2)

@@ -17,7 +17,7 @@ import pytest
 from pytest_vswitch.apps import qemu
 from pytest_vswitch.apps.guest import Guest, version_text
 from pytest_vswitch.apps.guest_image import GuestImage
-from pytest_vswitch.apps.qemu import Parameters, Qmp, VhostUserPort
+from pytest_vswitch.apps.qemu import Parameters, QemuMachine, Qmp, VhostUserPort
 from pytest_vswitch.apps.testpmd import ENDED
 from pytest_vswitch.errors import DutError, HostError
 from pytest_vswitch.hosts import hugepages
@@ -62,7 +62,7 @@ def test_a_guest_without_hugepages_or_kvm() -> None:
         "vhost-user,id=net1,chardev=vhost1",
     ]
     assert option(argv, "-device")[1] == (
-        "virtio-net-pci,netdev=net1,id=port1,mac=52:54:00:02:d9:02,addr=0x11"
+        "virtio-net-pci,netdev=net1,id=ua-port1,mac=52:54:00:02:d9:02,addr=0x11"
     )
 
 
@@ -204,8 +204,10 @@ def test_a_guest_that_does_not_boot_shows_its_console(host: LocalHost, image: Gu
 
 @pytest.fixture(scope="module")
 def guest(image: GuestImage, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Guest]:
-    """A guest that runs; the tests below leave it as it was."""
-    with machine(tmp_path_factory.mktemp("guest")) as here, boot(here, plain(image)) as up:
+    """A guest that runs, pinned to one CPU; the tests below leave it as it was."""
+    cpu = min(os.sched_getaffinity(0))
+    parameters = dataclasses.replace(plain(image), cpus=(cpu, cpu))
+    with machine(tmp_path_factory.mktemp("guest")) as here, boot(here, parameters) as up:
         yield up
 
 
@@ -237,7 +239,6 @@ def test_the_running_one_tells_its_version_and_properties(guest: Guest) -> None:
 
 def test_virtual_cpus_are_pinned(guest: Guest) -> None:
     cpu = min(os.sched_getaffinity(0))
-    guest.pin([cpu, cpu])
     threads = [vcpu["thread-id"] for vcpu in guest.machine.execute("query-cpus-fast")]
     assert len(threads) == 2
     assert all(os.sched_getaffinity(thread) == {cpu} for thread in threads)
@@ -260,8 +261,9 @@ def qmp_threads() -> int:
 def test_a_killed_qemu_is_gone(host: LocalHost, image: GuestImage) -> None:
     before = qmp_threads()
     with boot(host, plain(image)) as guest:
-        os.kill(guest.process.pid, signal.SIGKILL)
-        wait_until(lambda: guest.process.status() is not None, "end of QEMU")
+        assert isinstance(guest.machine, QemuMachine)
+        os.kill(guest.machine.process.pid, signal.SIGKILL)
+        wait_until(guest.machine.end, "end of QEMU")
         with pytest.raises(DutError, match=r"QEMU is gone \(exit status -9\)"):
             guest.check_alive()
         with pytest.raises(DutError, match=r"guest shell (ended before|no longer takes input)"):

@@ -312,6 +312,8 @@ def test_a_script_of_everything_is_clean(script: Script) -> None:
         Change("linked", "br0"),
         Change("mounted", "/mnt"),
         Change("containers", "/run/it's", after="vswitch-it"),
+        Change("directory", "/run/it's"),
+        Change("domain", "it", after="qemu:///system"),
     ]
     script.undo = [Step(shell_script.undone(change)) for change in changes]
     for line in (

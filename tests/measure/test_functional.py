@@ -56,6 +56,14 @@ def test_missing_frames_are_counted() -> None:
         check(lose_one_in=100)
 
 
+def test_the_hop_where_frames_were_lost_is_named() -> None:
+    with pytest.raises(FunctionalError, match=r"\n    lost at guest .*: 2 \(virtio ring full: 2\)"):
+        check(lose_one_in=100)
+    with pytest.raises(FunctionalError) as error:
+        check(corrupt_one_in=512)
+    assert "lost at" not in str(error.value)
+
+
 @pytest.mark.parametrize(
     ("offset", "field"),
     [
@@ -162,8 +170,9 @@ def test_waiting_until_it_forwards() -> None:
 
 def test_a_dut_that_never_forwards_is_named_with_what_was_waited_for() -> None:
     dut = SimulatedDut(faults=DutFaults(deaf_for=10**9))
-    with pytest.raises(DutError, match="forwards no frame from sim0 -> sim1, sim1 -> sim0"):
-        wait_until_forwarding(dut, SimulatedGenerator(dut), 0.05)
+    with pytest.raises(DutError, match="forwards no frame from sim0 -> sim1, sim1 -> sim0") as it:
+        wait_until_forwarding(dut, SimulatedGenerator(dut), 0.5)
+    assert "\n    lost at host switch: sim0 -> vhost0: " in str(it.value)
 
 
 def test_a_dut_that_dies_meanwhile_is_named() -> None:

@@ -34,7 +34,7 @@ def test_a_machine_that_has_everything_is_not_changed(host: Elsewhere, tmp_path:
     ("lacks", "says"),
     [
         (("dpdk-testpmd",), "has no program `dpdk-testpmd`: apt-get install dpdk-dev$"),
-        (("podman",), "has no program `podman`: apt-get install podman$"),
+        (("podman", "dockerd"), "has no program `podman`: apt-get install podman$"),
         (("runc", "crun"), "has neither `runc` nor `crun`, .*: apt-get install runc$"),
     ],
 )
@@ -44,6 +44,17 @@ def test_a_missing_program_is_told_with_its_package(
     host.lacks = lacks
     with pytest.raises(InputError, match=f"local {says}"):
         container.preflight(lab(), host)
+
+
+def test_docker_is_taken_where_there_is_no_podman(host: Elsewhere) -> None:
+    host.lacks = ("podman", "crun", "/usr/bin/docker")
+    with pytest.raises(InputError, match=r"has no program `/usr/bin/docker`: apt-get .* docker.io"):
+        container.preflight(lab(), host)
+
+
+def test_rootless_that_cannot_be_is_refused(host: Elsewhere) -> None:
+    with pytest.raises(InputError, match=r"rootless is on, but local cannot: its kernel"):
+        container.preflight(lab(container={"rootless": "on"}), host)
 
 
 def test_without_root(host: Elsewhere) -> None:
@@ -95,15 +106,20 @@ class Server(Untouchable):
     def read_text(self, path: str) -> str:
         return self.read_bytes(path).decode()
 
+    def exists(self, path: str) -> bool:
+        """Without the interfaces of another Open vSwitch."""
+        return not path.startswith("/sys/class/net/") and super().exists(path)
+
     def read_texts(self, pattern: str) -> Any:
         return {} if "/cpu" in pattern else super().read_texts(pattern)
 
 
-def planned(directory: Path, hugepages: str) -> Script:
+def planned(directory: Path, hugepages: str, **section: Any) -> Script:
     server = Server("plan-test", Transcript(directory / "log"), directory / "state")
     made = script_for(server, "A test's.")
     host = PlanHost(server, made)
-    with container.provision(lab(dut={"host": "local", "hugepages": hugepages}), host) as topology:
+    dut = {"host": "local", "hugepages": hugepages, "vswitch": section.pop("vswitch", "testpmd")}
+    with container.provision(lab(dut=dut, container=section), host) as topology:
         host.up()
         assert topology.nodes[-1].where == "container"
         assert topology.nodes[-1].name == "container testpmd"
@@ -161,7 +177,70 @@ def test_it_has_a_port_for_each_socket(script: Script) -> None:
         assert f"net_virtio_user{index},path=/run/vhost{index},queues=1,mac=" in argv
 
 
-def test_it_is_valid_shell(script: Script) -> None:
+def test_a_rootless_container_may_connect_to_the_sockets(script: Script) -> None:
+    steps = [step.text for step in script.up]
+    for index in range(2):
+        assert f"chown 1900000000:1900000000 -- {script.run}/vhost{index}" in steps
+    assert "--uidmap=0:1900000000:65536" in start(script)
+
+
+def test_with_root_the_sockets_are_left(tmp_path: Path) -> None:
+    script = planned(tmp_path, "none", rootless="off")
+    assert not [step.text for step in script.up if step.text.startswith("chown")]
+    assert "--uidmap" not in start(script)
+
+
+def test_an_image_is_imported_from_what_testpmd_needs(tmp_path: Path) -> None:
+    script = planned(tmp_path, "none", image="built")
+    steps = [re.sub(r" \\\n\s+", " ", step.text) for step in script.up]
+    archive = f"{script.run}/podman/image.tar"
+    packed = f"tar --create --file={archive} --owner=+0 --group=+0 -C {script.run}/podman/root ."
+    order = [
+        next(n for n, step in enumerate(steps) if step.startswith("cp --parents")),
+        steps.index(packed),
+        next(n for n, step in enumerate(steps) if f"import --quiet {archive} localhost/" in step),
+    ]
+    assert order == sorted(order)
+    assert "--pull=never localhost/vswitch" in start(script)
+    assert "--volume=/usr:" not in start(script)
+
+
+def test_docker_has_a_daemon_of_its_own(tmp_path: Path) -> None:
+    script = planned(tmp_path, "none", engine="docker")
+    started = [step.text.split()[1] for step in script.up if step.text.startswith("start ")]
+    assert started == ["host-testpmd", "dockerd", "container-testpmd"]
+    assert f"--host=unix://{script.run}/docker/docker.sock run" in start(script)
+    assert "--user=1900000000:1900000000" in start(script)
+    undone = [step.text for step in script.undo]
+    removed = undone.index(f"remove_containers {script.run}/docker vswitch-vswitch-plan")
+    assert [text.split()[1] for text in undone[:removed] if text.startswith("stop ")] == [
+        "container-testpmd",
+        "dockerd",
+    ]
+
+
+def test_its_hugepages_have_a_limit(tmp_path: Path) -> None:
+    """Where the kernel counts them by control group, as this one does."""
+    script = planned(tmp_path, "2M", memory_mb=128)
+    (said,) = [step.text for step in script.up if "hugetlb.2MB" in step.text]
+    assert str(128 << 20) in said
+    assert "/vswitch-vswitch-plan/hugetlb.2MB." in said
+
+
+def test_it_listens_where_the_switch_connects(tmp_path: Path) -> None:
+    """Open vSwitch's ports are clients: the sockets are the container's to make."""
+    script = planned(tmp_path, "none", vswitch="ovs-dpdk")
+    steps = [step.text for step in script.up]
+    for index in range(2):
+        own = f"{script.run}/podman/vhost{index}"
+        assert f"ln -s -- {own}/socket {script.run}/vhost{index}" in steps
+        assert f"--volume={own}:/run/vhost{index}:rw" in start(script)
+        assert f"path=/run/vhost{index}/socket,server=1," in start(script)
+
+
+@pytest.mark.parametrize("engine", ["podman", "docker"])
+def test_it_is_valid_shell(tmp_path: Path, engine: str) -> None:
+    script = planned(tmp_path, "2M", engine=engine)
     checked = subprocess.run(
         ["shellcheck", "-"], input=script.text(), stdout=subprocess.PIPE, text=True
     )
