@@ -226,7 +226,7 @@ def _copy(host: Host, path: str, program: str) -> None:
     """The program, a shell that starts it, and all that both need."""
     shell, grep = (host.read_link(host.which(name) or name) for name in ("sh", "grep"))
     stdbuf = [host.which("stdbuf") or "stdbuf", "/usr/libexec/coreutils/libstdbuf.so"]
-    files = libraries.needed(host, [program, *stdbuf, shell, grep], DRIVERS)
+    files, _ = libraries.needed(host, [program, *stdbuf, shell, grep], DRIVERS)
     host.run(
         ["cp", "--parents", "--no-dereference", "--target-directory", path, *files],
         why="testpmd, with the libraries and drivers that it needs",

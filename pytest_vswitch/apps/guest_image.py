@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from pytest_vswitch.apps import libraries
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.hosts.host import Host
 
@@ -25,8 +26,6 @@ DRIVERS = ("net_virtio", "mempool_ring", "bus_pci", "bus_vdev")
 DRIVER_DIRECTORY = "/usr/lib/dpdk-drivers"
 """In the guest: links to the drivers. EAL aborts on a driver that it sees under two inodes."""
 
-_LOADED_LATE = ("libgcc_s.so.1",)
-"""glibc opens it in pthread_cancel, so that no library list names it."""
 
 _DPDK_MODULES = ("uio_pci_generic",)
 _CONTROL_MODULES = ("virtio_pci", "virtio_console")
@@ -203,46 +202,7 @@ def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
         raise HostError(f"{host.name}: the guest needs the programs {testpmd} and busybox")
     stdbuf = [host.which("stdbuf") or "stdbuf", "/usr/libexec/coreutils/libstdbuf.so"]
     routing = [path for name in _ROUTER_PROGRAMS if (path := host.which(name))]
-    needed = _libraries(host, [program, *stdbuf, *routing])
-    drivers = {name: _driver(host, needed, name) for name in DRIVERS}
-    needed |= _libraries(host, list(drivers.values()))
-    libc = next(path for path in needed if path.endswith("/libc.so.6"))
-    late = {f"{PurePosixPath(libc).parent}/{name}" for name in _LOADED_LATE}
-    every = sorted({program, busybox, *stdbuf, *routing, *drivers.values()} | needed | late)
-    return _with_targets(host, every), drivers
-
-
-def _libraries(host: Host, programs: Sequence[str]) -> set[str]:
-    output = host.ask(["ldd", "--", *programs], why="what the guest's programs need").output
-    if missing := re.search(r"(\S+) => not found", output):
-        raise HostError(f"{host.name}: {missing[1]}, needed by {programs[0]}, is not installed")
-    return set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", output, re.MULTILINE))
-
-
-def _driver(host: Host, libraries: set[str], name: str) -> str:
-    """The driver's file beside the other drivers of the same DPDK."""
-    eal = next((path for path in libraries if "/librte_eal.so" in path), None)
-    root = str(PurePosixPath(eal).parent) if eal else "/usr/lib/x86_64-linux-gnu"
-    found = host.glob(f"{root}/dpdk/pmds-*/librte_{name}.so")
-    if not found:
-        raise HostError(f"{host.name}: DPDK's driver librte_{name}.so is not in {root}/dpdk/pmds-*")
-    return found[-1]
-
-
-def _with_targets(host: Host, paths: Sequence[str]) -> list[str]:
-    """Each path without links in its directories, and all that it leads to, link by link."""
-    found: dict[str, None] = {}
-    while paths:
-        parents = host.ask(["realpath", "--", *(str(PurePosixPath(p).parent) for p in paths)])
-        flat = [
-            f"{parent}/{PurePosixPath(path).name}"
-            for path, parent in zip(paths, parents.output.splitlines(), strict=True)
-        ]
-        found |= dict.fromkeys(flat)
-        links = host.ask(["find", *flat, "-maxdepth", "0", "-type", "l", "-printf", "%h\t%l\n"])
-        pairs = [line.split("\t") for line in links.output.splitlines()]
-        paths = [str(PurePosixPath(parent) / target) for parent, target in pairs]
-    return list(found)
+    return libraries.needed(host, [program, *stdbuf, *routing], DRIVERS, static=[busybox])
 
 
 def _build(

@@ -13,20 +13,25 @@ _LOADED_LATE = ("libgcc_s.so.1",)
 """glibc opens it in pthread_cancel, so that no library list names it."""
 
 
-def needed(host: Host, programs: Sequence[str], drivers: Sequence[str]) -> list[str]:
-    """Programs, libraries, DPDK drivers (as in `librte_<driver>.so`), and each link to them.
+def needed(
+    host: Host, programs: Sequence[str], drivers: Sequence[str], static: Sequence[str] = ()
+) -> tuple[list[str], dict[str, str]]:
+    """Programs, libraries, DPDK drivers and each link to them; the files of the drivers.
 
-    The first of `programs` is linked with DPDK. Raises HostError for what is not installed.
+    Drivers are named as in `librte_<driver>.so`. The first of `programs` is linked with DPDK;
+    `static` ones need no library. Raises HostError for what is not installed.
     """
-    found = _libraries(host, programs)
-    plugins = [_driver(host, found, name) for name in drivers]
-    found |= _libraries(host, plugins) if plugins else set()
+    found = linked(host, programs)
+    plugins = {name: _driver(host, found, name) for name in drivers}
+    found |= linked(host, list(plugins.values())) if plugins else set()
     libc = next(path for path in found if path.endswith("/libc.so.6"))
     late = {f"{PurePosixPath(libc).parent}/{name}" for name in _LOADED_LATE}
-    return _with_targets(host, sorted({*programs, *plugins, *found, *late}))
+    every = {*programs, *static, *plugins.values(), *found, *late}
+    return _with_targets(host, sorted(every)), plugins
 
 
-def _libraries(host: Host, programs: Sequence[str]) -> set[str]:
+def linked(host: Host, programs: Sequence[str]) -> set[str]:
+    """Paths of the libraries of all. Raises HostError for one that is missing."""
     output = host.ask(["ldd", "--", *programs], why="what the image's programs need").output
     if missing := re.search(r"(\S+) => not found", output):
         raise HostError(f"{host.name}: {missing[1]}, needed by {programs[0]}, is not installed")

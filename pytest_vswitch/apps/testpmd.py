@@ -66,7 +66,11 @@ class Parameters:
         eal += [f"--log-level={self.log_level}"] if self.log_level else []
         own = ["-i", f"--forward-mode={self.forward_mode}"]
         own += [f"--portlist={','.join(map(str, self.portlist))}"] if self.portlist else []
-        own += [f"--port-topology={self.port_topology}", f"--rxq={self.queues}", f"--txq={self.queues}"]
+        own += [
+            f"--port-topology={self.port_topology}",
+            f"--rxq={self.queues}",
+            f"--txq={self.queues}",
+        ]
         own += [f"--nb-cores={self.forwarding_cores}", f"--total-num-mbufs={self.mbufs}"]
         if self.mtu > 1500:
             frame_bytes = self.mtu + 18

@@ -33,6 +33,8 @@ _NO_NETWORK = "version: 2\nethernets: {}\n"
 _PORTS = range(20000, 30000)
 """TCP ports of the host's loopback that one is taken from for a guest's SSH server."""
 
+_DPDK_DRIVERS = ("uio_pci_generic", "vfio-pci", "igb_uio")
+
 _LOG_IN = """\
 script=$1 refused=0
 shift
@@ -226,23 +228,30 @@ def check(guest: Guest, image: GuestImage, wishes: str) -> None:
     if wanted["vswitch.hugepages"] == "0":  # no DPDK in it
         return
     for address in filter(None, wanted["vswitch.ports"].split(",")):
-        device = f"/sys/bus/pci/devices/{address}"
-        driver = guest.run(f"basename $(readlink {device}/driver || echo none)").strip()
-        if driver not in ("uio_pci_generic", "vfio-pci", "igb_uio"):
-            raise DutError(
-                f"the guest's port {address} has the driver `{driver}`, not one for DPDK: its "
-                "kernel needs uio_pci_generic, or vfio-pci with enable_unsafe_noiommu_mode "
-                "(guide, 4.3.3)"
-            )
-    pages = int(guest.run("cat /proc/sys/vm/nr_hugepages"))
-    if pages < int(wanted["vswitch.hugepages"]):
-        raise DutError(
-            f"the guest has {pages} hugepages of 2 MB, its testpmd needs "
-            f"{wanted['vswitch.hugepages']}: raise guest.memory_mb in the lab"
+        _require(
+            guest,
+            f"driver=$(basename $(readlink /sys/bus/pci/devices/{address}/driver || echo none)); "
+            f"echo $driver; case $driver in {'|'.join(_DPDK_DRIVERS)}) true;; *) false;; esac",
+            f"the guest's port {address} has no driver for DPDK: its kernel needs "
+            "uio_pci_generic, or vfio-pci with enable_unsafe_noiommu_mode (guide, 4.3.3)",
         )
+    pages = wanted["vswitch.hugepages"]
+    _require(
+        guest,
+        f"cat /proc/sys/vm/nr_hugepages; test $(cat /proc/sys/vm/nr_hugepages) -ge {pages}",
+        f"the guest has not the {pages} hugepages of 2 MB that its testpmd needs: raise "
+        "guest.memory_mb in the lab",
+    )
     for program, hint in (
         (image.testpmd, "install DPDK in the image, or set guest.testpmd in the lab"),
         ("stdbuf", "install coreutils in the image"),
     ):
-        if not guest.run(f"command -v {program} || true").strip():
-            raise DutError(f"the guest has no program `{program}`: {hint}")
+        _require(guest, f"command -v {program}", f"the guest has no program `{program}`: {hint}")
+
+
+def _require(guest: Guest, command: str, otherwise: str) -> None:
+    """Raise DutError unless a command succeeds in the guest, which a plan holds it to, too."""
+    try:
+        guest.run(command, why="is the guest ready?")
+    except DutError as error:
+        raise DutError(f"{otherwise}\n    {error}") from None

@@ -146,11 +146,12 @@ class TrialRunner:
         """Counts, counters and paths, once no frame is in flight and the books balance."""
         deadline = time.monotonic() + self._settle_s
         while True:
+            last = time.monotonic() > deadline  # reading counters may take longer than that
             after = self._snapshot()
             paths = tuple(self._path(direction, before, after) for direction in counts)
             if books.balanced(paths):
                 return counts, after, paths
-            if time.monotonic() > deadline:
+            if last:
                 self.topology.check_alive()
                 books.check(paths)
             time.sleep(0.02)  # the condition: the books balance

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vswitch.apps import guest_image
+from pytest_vswitch.apps import guest_image, libraries
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.hosts.host import Completed
@@ -281,7 +281,7 @@ def test_a_missing_library_is_named(host: LocalHost, monkeypatch: pytest.MonkeyP
     with pytest.raises(
         HostError, match=r"librte_eal.so.23, needed by /opt/testpmd, is not installed"
     ):
-        guest_image._libraries(host, ["/opt/testpmd"])
+        libraries.linked(host, ["/opt/testpmd"])
 
 
 def test_a_testpmd_off_the_path_is_found_in_the_guest(host: LocalHost, tmp_path: Path) -> None:

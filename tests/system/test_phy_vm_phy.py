@@ -128,7 +128,8 @@ PLANTED = [
         "reverse path filter",
         "echo 1 > /proc/sys/net/ipv4/conf/$port0/rp_filter",
         "echo 0 > /proc/sys/net/ipv4/conf/$port0/rp_filter",
-        rf"memif0 -> memif1: 64 of 64 .*\n(.*\n)* +lost at {ROUTER_HOP}: 64 \(IPReversePathFilter: 64\)$",
+        r"memif0 -> memif1: 64 of 64 .*\n"
+        rf"(.*\n)* +lost at {ROUTER_HOP}: 64 \(IPReversePathFilter: 64\)$",
     ),
     Planted(
         "swapped MAC of the neighbour",

@@ -99,6 +99,7 @@ def test_an_image_with_cloud_init_at_libvirt(image: UsersImage, tmp_path: Path) 
     assert image.disk.stat().st_mtime_ns == before.st_mtime_ns
 
 
+@pytest.mark.vlab
 def test_an_image_over_ssh(image: UsersImage, tmp_path: Path) -> None:
     guest = booted_directly(image, "cloud-init=disabled")
     forwards(tmp_path, {**guest, "login": {"key": str(image.key)}})
