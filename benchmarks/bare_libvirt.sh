@@ -121,8 +121,11 @@ talk testpmd
 exec 7>testpmd.in
 echo 'stdbuf -oL dpdk-testpmd --lcores 0@0,1@1 -n 1 -m 256 --in-memory -d /usr/lib/dpdk-drivers -- -i --forward-mode=macswap --port-topology=chained --total-num-mbufs=4096 --rxd=256 --txd=256 0<>/dev/vswitch.testpmd >&0 2>&1 &' >&5
 until_seen 'testpmd>' testpmd.out
+# At its start a testpmd drops what has come before.
 echo start >&7
+until_seen 'packets/burst' testpmd.out
 echo start >&3
+until_seen 'packets/burst' host.out
 until_seen 'testpmd>' generator.out
 echo 'start tx_first' >&4
 until grep -q 'RX-packets: [1-9]' generator.out; do

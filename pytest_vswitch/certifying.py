@@ -93,6 +93,7 @@ class Certifying:
                 not_here = preflight(self.lab, sorted(used), waits=self._wait_s > 0)
             except VswitchError as error:
                 refuse(self._config, str(error))
+                return
             for item in items:
                 for name in not_here.keys() & set(getattr(item, "fixturenames", ())):
                     item.add_marker(pytest.mark.skip(reason=not_here[name]))

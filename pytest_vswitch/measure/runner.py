@@ -60,7 +60,7 @@ class TrialRunner:
         progress: Callable[[Progress], None],
         may_go_on: Callable[[], None] = lambda: None,
         margin_s: float = 30.0,
-        settle_s: float = 2.0,
+        settle_s: float = 10.0,
     ) -> None:
         """`record` must have the trial on disk when it returns; `may_go_on` raises if not.
 

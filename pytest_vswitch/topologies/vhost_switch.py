@@ -376,6 +376,7 @@ def started(
         if guest.learn:
             forwarder.command(
                 "start tx_first",
+                timeout_s=_LEARN_S,
                 why="the sample learns an address from what the guest sends "
                 "(guide, Running DPDK in the Virtual Machine)",
             )

@@ -130,6 +130,22 @@ def test_the_program_knows_every_option(built: Built) -> None:
     assert not re.search("unrecognized|Invalid argument for", said)
 
 
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["--vlan-strip", "0"], "unrecognized option '--vlan-strip'"),
+        (["--dequeue-zero-copy"], "unrecognized option '--dequeue-zero-copy'"),
+        (["--vm2vm", "3"], "Invalid argument for vm2vm [0|1|2]"),
+        (["--dmas", "[txd0@0000:00:04.7]"], "Fail to find DMA 0000:00:04.7."),
+        (["-p", "3"], "Current enabled port number is 2,but only 1 port can be enabled"),
+    ],
+    ids=["vlan-strip", "dequeue-zero-copy", "vm2vm", "dmas", "portmask"],
+)
+def test_what_it_refuses_is_read_in_its_own_words(built: Built, words: list[str], why: str) -> None:
+    said = run(built, "--", "-p", "0x1", *words)
+    assert vhost_switch.refusals(said)[0] == why
+
+
 @pytest.mark.parametrize("device", ["net_null0", "net_memif0,role=server,socket=/nowhere/s"])
 def test_a_port_without_vmdq_is_refused(built: Built, device: str) -> None:
     """Why it runs on a NIC only: the program's own words."""

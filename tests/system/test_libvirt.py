@@ -38,6 +38,28 @@ ERROR_S = 30
 """How soon a fault has to be an error."""
 
 
+def test_a_run_that_is_killed_is_cleaned_up_after(start: Start, machine: Machine) -> None:
+    """Steps: kill pytest in its second trial; clean up as the next run does.
+
+    It comes first, as the run of the tests below holds the machine.
+
+    Verify: of libvirtd, the domain, its QEMU and their files nothing is left.
+    """
+    before = kept()
+    killed = start("killed", *ENDLESS, "--hypervisor", "libvirt")
+    killed.wait_for_trials(1)
+    run = killed.run
+    assert process(run, "libvirtd --config")
+    killed.process.kill()
+    killed.end()
+    with open_address("local") as host:
+        for left in host.engine.leftovers():
+            assert host.engine.clean(left.run) == []
+    assert leftovers.find() == []
+    assert machine.traces(run) == []
+    assert kept() == before
+
+
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """One run for all: what one leaves must not disturb the next."""
@@ -219,26 +241,3 @@ def test_a_mistake_in_the_domain(
         check_functional(*wired(run), 64)
     run.unwire()
     assert processes(run_id(run)) == {}
-
-
-# --- a run that is killed -----------------------------------------------------------------
-
-
-def test_a_run_that_is_killed_is_cleaned_up_after(start: Start, machine: Machine) -> None:
-    """Steps: kill pytest in its second trial; clean up as the next run does.
-
-    Verify: of libvirtd, the domain, its QEMU and their files nothing is left.
-    """
-    before = kept()
-    killed = start("killed", *ENDLESS, "--hypervisor", "libvirt")
-    killed.wait_for_trials(1)
-    run = killed.run
-    assert process(run, "libvirtd --config")
-    killed.process.kill()
-    killed.end()
-    with open_address("local") as host:
-        for left in host.engine.leftovers():
-            assert host.engine.clean(left.run) == []
-    assert leftovers.find() == []
-    assert machine.traces(run) == []
-    assert kept() == before
