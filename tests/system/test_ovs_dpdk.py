@@ -106,6 +106,24 @@ def test_rounds_leave_the_machine_as_it_was(machine: Machine, tmp_path: Path) ->
         assert machine.traces(name) == []
 
 
+def test_the_next_look_cleans_up_after_a_killed_run(start: Start, machine: Machine) -> None:
+    """Steps: `kill -9` pytest in its second trial; `vswitch doctor local --clean`.
+
+    Verify: then there is no process, file or interface of it.
+    """
+    before = interfaces()
+    killed = start("killed", *ENDLESS, *OVS, suite="suites/p2p")
+    killed.wait_for_trials(1)
+    name = killed.run
+    killed.process.kill()
+    assert killed.end() == -signal.SIGKILL
+    wait_until(lambda: not processes(name), f"its programs have ended: {processes(name)}", 30)
+    assert f"change {reservation.RUNTIME}/{name}/ovs" in vswitch("doctor", "local")
+    assert "cleaned" in vswitch("doctor", "local", "--clean")
+    assert machine.traces(name) == []
+    assert interfaces() == before
+
+
 # --- planted faults -----------------------------------------------------------------------
 
 
@@ -295,21 +313,3 @@ def test_a_second_one_is_refused(run: Run, wired: Wired) -> None:
     """
     with pytest.raises(InputError, match="has an interface ovs-netdev: another Open vSwitch"):
         ovs_dpdk.preflight(run.lab, run.host)
-
-
-def test_the_next_look_cleans_up_after_a_killed_run(start: Start, machine: Machine) -> None:
-    """Steps: `kill -9` pytest in its second trial; `vswitch doctor local --clean`.
-
-    Verify: then there is no process, file or interface of it.
-    """
-    before = interfaces()
-    killed = start("killed", *ENDLESS, *OVS, suite="suites/p2p")
-    killed.wait_for_trials(1)
-    name = killed.run
-    killed.process.kill()
-    assert killed.end() == -signal.SIGKILL
-    wait_until(lambda: not processes(name), f"its programs have ended: {processes(name)}", 30)
-    assert f"change {reservation.RUNTIME}/{name}/ovs" in vswitch("doctor", "local")
-    assert "cleaned" in vswitch("doctor", "local", "--clean")
-    assert machine.traces(name) == []
-    assert interfaces() == before

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
@@ -28,7 +28,7 @@ RUN = "vhost-proof"
 FRAMES = 32
 ERROR_S = 30
 """How soon a killed program has to be an error."""
-DIRECTORIES = ("/run", "/var/run/dpdk", "/dev/hugepages", "/tmp")
+DIRECTORIES = ("/run/dpdk", "/run/pytest-vswitch", "/dev/hugepages", "/tmp", "/root")
 
 BETWEEN = GuestOptions(mode="mac", topology="loop", peers={0: guest_mac(1), 1: FAR_MAC})
 
@@ -43,13 +43,6 @@ def bench(vlab: Virtual, tmp_path_factory: pytest.TempPathFactory) -> Iterator[B
         LocalHost(RUN, Transcript(directory / "state"), directory / "state") as here,
     ):
         yield Bench(lab, dut, here, registry.generator(lab.generator.kind))
-
-
-def wait_for(fact: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + ERROR_S
-    while not fact():
-        assert time.monotonic() < deadline, f"no {what} within {ERROR_S} s"
-        time.sleep(0.05)  # polls
 
 
 # --- planted faults -----------------------------------------------------------------------
@@ -149,4 +142,6 @@ def test_set_ups_and_tear_downs_leave_the_dut_as_it_was(bench: Bench, vlab: Virt
     for _ in range(int(os.environ.get("VHOST_SWITCH_ROUNDS", "2"))):
         with bench.started() as setup:
             assert [seen.count for seen in setup.send(guest_mac(0), 1000, FRAMES)] == [FRAMES]
-    wait_for(lambda: not differences(before, vlab.snapshot(*DIRECTORIES)), "end of its programs")
+    deadline = time.monotonic() + ERROR_S
+    while left := differences(before, vlab.snapshot(*DIRECTORIES)):
+        assert time.monotonic() < deadline, left
