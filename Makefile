@@ -1,13 +1,14 @@
 # For a new machine (Debian 12, root): `make pvp`, `make suites`, `make test`.
 PYTEST = .venv/bin/pytest
 
-.PHONY: help setup pvp suites test test-vlab lint lock clean
+.PHONY: help setup pvp suites test test-vlab test-moves lint lock clean
 
 help:
 	@echo "make pvp    install what is missing, certify a PVP on this machine (--quick)"
 	@echo "make suites install what is missing, certify every topology (--quick; some 20 minutes)"
 	@echo "make test   install what is missing, run the project's tests"
 	@echo "make test-vlab  its tests on an emulated machine, too: labs, tuning, power cuts"
+	@echo "make test-moves  its tests that complete a live migration"
 	@echo "make lint   ruff and mypy --strict"
 	@echo "make lock   pin the development dependencies anew (ci/requirements.txt)"
 	@echo "make clean  remove .venv and caches; reports stay"
@@ -28,7 +29,11 @@ test:
 
 test-vlab:
 	@ci/setup $$(grep -hv '^#' ci/suite-packages ci/test-packages)
-	$(PYTEST) -m vlab tests/vlab
+	$(PYTEST) -m vlab tests/vlab tests/system
+
+test-moves:
+	@ci/setup $$(grep -hv '^#' ci/suite-packages ci/test-packages)
+	$(PYTEST) -m moves tests/system/test_live_migration.py
 
 lint: setup
 	.venv/bin/ruff check

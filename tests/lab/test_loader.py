@@ -191,7 +191,10 @@ DUT = "dut: {host: local}\n"
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("foo: 1\n" + GOOD, "1:1: foo: unknown key; known here: description, dut, guest, container, target,"),
+        (
+            "foo: 1\n" + GOOD,
+            "1:1: foo: unknown key; known here: description, dut, guest, container, target,",
+        ),
         ("port: []\n" + GOOD, "1:1: port: unknown key; did you mean `ports`? known here: "),
         (
             "dut:\n  host: local\n  lcore: [1]\n" + PORTS,

@@ -72,6 +72,7 @@ def topology(wired: Wired) -> LiveMigration:
 # --- it moves -----------------------------------------------------------------------------
 
 
+@pytest.mark.moves
 def test_there_and_back(wired: Wired) -> None:
     """Steps: move the guest to the target and back, under traffic.
 
@@ -219,6 +220,7 @@ def bond(wired: Wired) -> BondedMigration:
     return wired.topology
 
 
+@pytest.mark.moves
 def test_the_guides_first_chapter(run: Run) -> None:
     """Steps: try to move a guest with a VF; then as the guide does: take the VF out of bond and
     guest, move it, give it a VF again.
@@ -258,6 +260,7 @@ def test_the_guides_first_chapter(run: Run) -> None:
 # --- an announcement that is wrong --------------------------------------------------------
 
 
+@pytest.mark.moves
 def test_an_announcement_that_is_not_made(wired: Wired) -> None:
     """Verify: the move succeeds, and the missing announcement is named, with its address."""
     move = Move(qemu_migration.Parameters(announcements=0))
@@ -268,6 +271,7 @@ def test_an_announcement_that_is_not_made(wired: Wired) -> None:
     assert {fault.split()[0] for fault in faults} == set(found.macs)
 
 
+@pytest.mark.moves
 def test_an_announcement_of_another_address(wired: Wired, run: Run) -> None:
     """Steps: the QEMU that waits knows a port by another address.
 
@@ -357,6 +361,7 @@ def test_a_source_that_is_killed_while_it_moves(run: Run) -> None:
 # --- a certificate ------------------------------------------------------------------------
 
 
+@pytest.mark.moves
 def test_a_certificate(run: Run, start: Start, machine: Machine) -> None:
     """Steps: the suite's migrations, as a user runs them.
 

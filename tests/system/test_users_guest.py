@@ -93,6 +93,7 @@ def booted_directly(image: UsersImage, arguments: str = "") -> dict[str, str]:
     }
 
 
+@pytest.mark.vlab
 def test_an_image_with_cloud_init_at_libvirt(image: UsersImage, tmp_path: Path) -> None:
     before = image.disk.stat()
     forwards(tmp_path, {**booted_directly(image), "hypervisor": "libvirt"})
