@@ -113,9 +113,8 @@ def _require_lab(lab: Lab, name: str) -> None:
 def announced_by_the_back_end(lab: Lab) -> Lab:
     """The lab, with virtio's `guest_announce` off unless it says otherwise.
 
-    A guest's DPDK announces itself from another thread than forwards, and gives that 1 ms to
-    leave its queue (`virtio_dev_pause`, DPDK 22.11). Where a virtual CPU may be off for longer,
-    as on shared cores, the two meet there, and now and then the guest's testpmd crashes.
+    With it on, the guest's testpmd (DPDK 22.11) crashed now and then on shared cores: it
+    announces from another thread than forwards, which is suspected.
     """
     virtio = {"guest_announce": "off", **lab.guest.virtio}
     return lab.model_copy(update={"guest": lab.guest.model_copy(update={"virtio": virtio})})
