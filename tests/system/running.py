@@ -34,10 +34,8 @@ def local() -> Lab:
     return loader.load("local", loader.search_path(ROOT))
 
 
-@contextlib.contextmanager
-def opened(directory: Path, lab: Lab | None = None) -> Iterator[Run]:
-    """A run; at its end, nothing of it may be left on the machine."""
-    machine = Machine()
+def open_run(reports: Path, lab: Lab | None = None, *, wait_s: float = 0.0) -> Run:
+    """A run of that lab, or of the local one; to be closed."""
     facts = record.Run(
         id=run_directory.new_id(),
         started="",
@@ -45,9 +43,16 @@ def opened(directory: Path, lab: Lab | None = None) -> Iterator[Run]:
         tool_version=__version__,
         simulated=False,
     )
-    with Run(lab or local(), facts, directory) as run:
+    return Run(lab or local(), facts, reports, wait_s=wait_s)
+
+
+@contextlib.contextmanager
+def opened(directory: Path, lab: Lab | None = None) -> Iterator[Run]:
+    """A run; at its end, nothing of it may be left on the machine."""
+    machine = Machine()
+    with open_run(directory, lab) as run:
         yield run
-    assert machine.traces(facts.id) == []
+    assert machine.traces(run.facts.id) == []
 
 
 def trial(wired: Wired, rate_pps: float, duration_s: float, frame_bytes: int = 64) -> Trial:

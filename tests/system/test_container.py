@@ -4,33 +4,27 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import threading
 from collections import Counter
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_vswitch import __version__
 from pytest_vswitch.apps import docker
 from pytest_vswitch.apps.containers import Mount, Parameters
-from pytest_vswitch.errors import DutError, VswitchError
 from pytest_vswitch.hosts import hugepages, leftovers, reservation
 from pytest_vswitch.hosts.opening import open_address
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.measure.functional import FunctionalError, check_functional
-from pytest_vswitch.measure.runner import Progress, TrialRunner
-from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.measure.runner import TrialRunner
 from pytest_vswitch.measure.way import check_way
-from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.chain import Chain
 from pytest_vswitch.topologies.container import breaches, scattered
 from pytest_vswitch.topologies.endpoints.container import Container
+from tests.system import running
 from tests.system.conftest import Start
 from tests.system.machine import Machine, process, processes, wait_until
 from tests.system.session import ENDLESS, SHORT, vswitch
@@ -43,17 +37,10 @@ WAIT_S = 300
 
 
 def open_run(reports: Path, hugepages: str, **container: Any) -> Run:
-    facts = record.Run(
-        id=run_directory.new_id(),
-        started="",
-        command=tuple(sys.argv),
-        tool_version=__version__,
-        simulated=False,
-    )
     ports = [{"kind": "memif"}, {"kind": "memif"}]
     dut = {"host": "local", "hugepages": hugepages}
     lab = {"name": "it", "dut": dut, "ports": ports, "container": container}
-    return Run(Lab.model_validate(lab), facts, reports, wait_s=WAIT_S)
+    return running.open_run(reports, Lab.model_validate(lab), wait_s=WAIT_S)
 
 
 def traces(machine: Machine, run: str) -> list[str]:
@@ -413,33 +400,4 @@ def test_a_fault_in_a_trial(run: Run, fault: Fault) -> None:
 
     Verify: within 30 s an error that names it, with its last output; nothing is left.
     """
-    trials: list[Trial] = []
-    running = threading.Event()
-
-    def progress(now: Progress) -> None:
-        if now.elapsed_s > 0.5:
-            running.set()
-
-    wired = run.wired("container")
-    runner = TrialRunner(
-        wired.topology,
-        wired.generator,
-        64,
-        record=trials.append,
-        progress=progress,
-        margin_s=ERROR_S,
-    )
-    with ThreadPoolExecutor(1) as pool:
-        trial = pool.submit(runner.run, 2000, 2 * ERROR_S)
-        assert running.wait(ERROR_S)
-        fault.do(run.directory.path.name)
-        error = trial.exception(timeout=ERROR_S)
-    assert isinstance(error, VswitchError), error
-    with pytest.raises(DutError, match=f"(?s){fault.says}"):
-        raise error
-    assert trials == []
-
-    run.unwire()
-    left = {path.name for path in Path(run.host.scratch).iterdir()}
-    assert left <= {"owner.json", "undo.jsonl"}
-    assert processes(run.directory.path.name) == {}
+    running.check_named(run, run.wired("container"), fault.do, fault.says)

@@ -4,35 +4,30 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_vswitch import __version__
 from pytest_vswitch.apps import domain_xml
 from pytest_vswitch.apps.guest import Machine as GuestMachine
-from pytest_vswitch.errors import DutError, VswitchError
+from pytest_vswitch.errors import VswitchError
 from pytest_vswitch.hosts import leftovers
 from pytest_vswitch.hosts.opening import open_address
-from pytest_vswitch.lab import loader
 from pytest_vswitch.lab.choices import chosen
 from pytest_vswitch.measure.functional import check_functional
 from pytest_vswitch.measure.runner import Progress, TrialRunner
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.chain import Chain
 from pytest_vswitch.topologies.endpoints.guest_testpmd import GuestTestpmd
 from tests.apps.test_libvirt import kept
+from tests.system import running
 from tests.system.conftest import Start
 from tests.system.machine import Machine, process, processes
-from tests.system.session import ENDLESS, ROOT
+from tests.system.session import ENDLESS
 
 ERROR_S = 30
 """How soon a fault has to be an error."""
@@ -63,19 +58,10 @@ def test_a_run_that_is_killed_is_cleaned_up_after(start: Start, machine: Machine
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """One run for all: what one leaves must not disturb the next."""
-    machine, before = Machine(), kept()
-    facts = record.Run(
-        id=run_directory.new_id(),
-        started="",
-        command=tuple(sys.argv),
-        tool_version=__version__,
-        simulated=False,
-    )
-    lab = loader.load("local", loader.search_path(ROOT))
-    lab = chosen(lab, vswitch=None, hypervisor="libvirt")
-    with Run(lab, facts, tmp_path_factory.mktemp("libvirt")) as run:
+    before = kept()
+    lab = chosen(running.local(), vswitch=None, hypervisor="libvirt")
+    with running.opened(tmp_path_factory.mktemp("libvirt"), lab) as run:
         yield run
-    assert machine.traces(facts.id) == []
     assert kept() == before
 
 
@@ -167,29 +153,10 @@ def test_a_fault_in_a_trial(run: Run, fault: Fault) -> None:
 
     Verify: within 30 s an error that names it; nothing is left; the next fault gets a new PVP.
     """
-    running = threading.Event()
-
-    def progress(now: Progress) -> None:
-        if now.elapsed_s > 0.5:
-            running.set()
-
-    pvp, generator = wired(run)
-    runner = TrialRunner(
-        pvp, generator, 64, record=lambda trial: None, progress=progress, margin_s=ERROR_S
-    )
-    with ThreadPoolExecutor(1) as pool:
-        trial = pool.submit(runner.run, 2000, 2 * ERROR_S)
-        assert running.wait(ERROR_S)
-        fault.do(pvp, run_id(run))
-        error = trial.exception(timeout=ERROR_S)
-    assert isinstance(error, VswitchError), error
-    with pytest.raises(DutError, match=f"(?s){fault.says}"):
-        raise error
-
-    run.unwire()
-    left = {path.name for path in Path(run.host.scratch).iterdir()}
-    assert left <= {"owner.json", "undo.jsonl"}
-    assert processes(run_id(run)) == {}
+    wired = run.wired("pvp")
+    pvp = wired.topology
+    assert isinstance(pvp, Chain)
+    running.check_named(run, wired, lambda name: fault.do(pvp, name), fault.says)
 
 
 # --- what is wrong from the start ---------------------------------------------------------

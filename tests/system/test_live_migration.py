@@ -8,7 +8,6 @@ import re
 import signal
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +15,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vswitch import __version__
 from pytest_vswitch.apps import migration as qemu_migration
 from pytest_vswitch.apps.migration import VF
 from pytest_vswitch.errors import DutError
@@ -24,12 +22,12 @@ from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.measure import bonded, migration, outage
 from pytest_vswitch.measure.functional import check_functional
 from pytest_vswitch.measure.runner import TrialRunner
-from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.bonded_migration import BondedMigration
 from pytest_vswitch.topologies.live_migration import LiveMigration
 from pytest_vswitch.topologies.move import MigrationError, Move, cancelled, killed, too_small
+from tests.system import running
 from tests.system.conftest import Start
 from tests.system.machine import Machine, process, processes
 
@@ -40,22 +38,15 @@ ERROR_S = 30
 
 
 def open_run(reports: Path) -> Run:
-    facts = record.Run(
-        id=run_directory.new_id(),
-        started="",
-        command=tuple(sys.argv),
-        tool_version=__version__,
-        simulated=False,
-    )
     ports = [{"kind": "memif"}, {"kind": "memif"}]
     lab = {"name": "it", "dut": {"host": "local"}, "ports": ports}
-    return Run(Lab.model_validate(lab), facts, reports)
+    return running.open_run(reports, Lab.model_validate(lab))
 
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
     """One run for all tests here: what is still clean is used again."""
-    with open_run(tmp_path_factory.mktemp("reports")) as run:
+    with running.opened(tmp_path_factory.mktemp("reports")) as run:
         yield run
 
 

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +13,18 @@ from xml.etree import ElementTree
 
 import pytest
 
-from pytest_vswitch import __version__
 from pytest_vswitch.apps import memif
 from pytest_vswitch.errors import DutError
-from pytest_vswitch.lab import loader
 from pytest_vswitch.measure.functional import FunctionalError, check_functional
-from pytest_vswitch.measure.runner import Progress, TrialRunner
+from pytest_vswitch.measure.runner import TrialRunner
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.chain import Chain
+from tests.system import running
 from tests.system.conftest import Start
 from tests.system.machine import Machine, process, processes
-from tests.system.session import ROOT, SHORT
+from tests.system.session import SHORT
 
 ERROR_S = 30
 """How soon a fault has to be an error."""
@@ -99,18 +95,8 @@ def test_an_option_left_out_is_found(start: Start, machine: Machine, tmp_path: P
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    machine = Machine()
-    facts = record.Run(
-        id=run_directory.new_id(),
-        started="",
-        command=tuple(sys.argv),
-        tool_version=__version__,
-        simulated=False,
-    )
-    lab = loader.load("local", loader.search_path(ROOT))
-    with Run(lab, facts, tmp_path_factory.mktemp("memif")) as run:
+    with running.opened(tmp_path_factory.mktemp("memif")) as run:
         yield run
-    assert machine.traces(facts.id) == []
 
 
 def wired(run: Run) -> tuple[Wired, Any, Any]:
@@ -279,32 +265,9 @@ def test_a_program_killed_in_a_trial(run: Run, victim: Victim) -> None:
     Verify: within 30 s an error that names it; nothing is left, and the next topology is as
     good as new.
     """
-    running = threading.Event()
-
-    def progress(now: Progress) -> None:
-        if now.elapsed_s > 0.5:
-            running.set()
-
-    now = run.wired(victim.topology)
-    runner = TrialRunner(
-        now.topology,
-        now.generator,
-        64,
-        record=lambda _: None,
-        progress=progress,
-        margin_s=ERROR_S,
-    )
-    with ThreadPoolExecutor(1) as pool:
-        trial = pool.submit(runner.run, 2000, 2 * ERROR_S)
-        assert running.wait(ERROR_S)
-        os.kill(process(run.directory.path.name, victim.command), signal.SIGKILL)
-        error = trial.exception(timeout=ERROR_S)
-    assert isinstance(error, DutError), error
-    says = rf"(?s){victim.name} is gone \(exit status -9\); its last output:\n.*testpmd>"
-    with pytest.raises(DutError, match=says):
-        raise error
-
-    run.unwire()
+    says = rf"{victim.name} is gone \(exit status -9\); its last output:\n.*testpmd>"
+    wired = run.wired(victim.topology)
+    running.check_named(run, wired, running.kill(victim.command), says)
     nothing_left(run)
     again = run.wired(victim.topology)
     check_functional(again.topology, again.generator, 64)

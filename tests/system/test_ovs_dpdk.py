@@ -4,30 +4,26 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
-import threading
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
-from pytest_vswitch import __version__
 from pytest_vswitch.apps.openvswitch import Directory
-from pytest_vswitch.errors import DutError, InputError, VswitchError
+from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts import reservation
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.measure.functional import FunctionalError, check_functional
-from pytest_vswitch.measure.runner import Progress, TrialRunner
+from pytest_vswitch.measure.runner import TrialRunner
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.vswitches import ovs_dpdk
 from pytest_vswitch.topologies.vswitches.ovs_dpdk import BRIDGE
+from tests.system import running
 from tests.system.conftest import Start
-from tests.system.machine import Machine, process, processes, wait_until
+from tests.system.machine import Machine, processes, wait_until
 from tests.system.session import ENDLESS, SHORT, vswitch
 
 OVS = ("--vswitch", "ovs-dpdk")
@@ -38,16 +34,10 @@ STRONGER = "flow priority=9,in_port=1"
 
 
 def open_run(reports: Path, hugepages: str = "auto") -> Run:
-    facts = record.Run(
-        id=run_directory.new_id(),
-        started="",
-        command=tuple(sys.argv),
-        tool_version=__version__,
-        simulated=False,
-    )
     ports = [{"kind": "memif"}, {"kind": "memif"}]
     dut = {"host": "local", "hugepages": hugepages, "vswitch": "ovs-dpdk"}
-    return Run(Lab.model_validate({"name": "it", "dut": dut, "ports": ports}), facts, reports)
+    lab = Lab.model_validate({"name": "it", "dut": dut, "ports": ports})
+    return running.open_run(reports, lab)
 
 
 def interfaces() -> set[str]:
@@ -272,35 +262,7 @@ def test_a_daemon_killed_in_a_trial(run: Run, wired: Wired, fault: Fault) -> Non
     Verify: within 30 s an error that names it, with its last output; nothing is left, and
     the next one that is wired forwards.
     """
-    trials: list[Trial] = []
-    running = threading.Event()
-
-    def progress(now: Progress) -> None:
-        if now.elapsed_s > 0.5:
-            running.set()
-
-    runner = TrialRunner(
-        wired.topology,
-        wired.generator,
-        64,
-        record=trials.append,
-        progress=progress,
-        margin_s=ERROR_S,
-    )
-    name = run.directory.path.name
-    with ThreadPoolExecutor(1) as pool:
-        trial = pool.submit(runner.run, 2000, 2 * ERROR_S)
-        assert running.wait(ERROR_S)
-        os.kill(process(name, fault.program), signal.SIGKILL)
-        error = trial.exception(timeout=ERROR_S)
-    assert isinstance(error, VswitchError), error
-    with pytest.raises(DutError, match=f"(?s){fault.says}"):
-        raise error
-    assert trials == []
-
-    run.unwire()
-    assert {path.name for path in Path(run.host.scratch).iterdir()} <= {"owner.json", "undo.jsonl"}
-    assert processes(name) == {}
+    running.check_named(run, wired, running.kill(fault.program), fault.says)
     assert not {"ovs-netdev", BRIDGE} & interfaces()
     again = run.wired("p2p")
     check_functional(again.topology, again.generator, 64)

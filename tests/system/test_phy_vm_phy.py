@@ -4,30 +4,24 @@ from __future__ import annotations
 
 import os
 import signal
-import sys
 import threading
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_vswitch import __version__
-from pytest_vswitch.errors import DutError
-from pytest_vswitch.lab import loader
 from pytest_vswitch.measure.functional import FunctionalError, check_functional
 from pytest_vswitch.measure.refusal import check_refusal
-from pytest_vswitch.measure.runner import Progress, TrialRunner
+from pytest_vswitch.measure.runner import TrialRunner
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.chain import Chain
+from tests.system import running
 from tests.system.conftest import Start
-from tests.system.machine import Machine, process, processes
-from tests.system.session import ROOT, SHORT
+from tests.system.machine import Machine, process
+from tests.system.session import SHORT
 
 ERROR_S = 30
 """How soon a fault has to be an error."""
@@ -62,18 +56,8 @@ def test_a_certificate(start: Start, machine: Machine) -> None:
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
-    machine = Machine()
-    facts = record.Run(
-        id=run_directory.new_id(),
-        started="",
-        command=tuple(sys.argv),
-        tool_version=__version__,
-        simulated=False,
-    )
-    lab = loader.load("local", loader.search_path(ROOT))
-    with Run(lab, facts, tmp_path_factory.mktemp("router")) as run:
+    with running.opened(tmp_path_factory.mktemp("router")) as run:
         yield run
-    assert machine.traces(facts.id) == []
 
 
 def wired(run: Run) -> tuple[Wired, Any]:
@@ -208,15 +192,14 @@ def test_a_slow_guest_is_where_the_loss_is(run: Run) -> None:
 # --- killed in a trial --------------------------------------------------------------------
 
 
-def kill(program: str) -> Callable[[str], None]:
-    return lambda run: os.kill(process(run, program), signal.SIGKILL)
-
-
 @pytest.mark.parametrize(
     ("do", "says"),
     [
-        (kill("qemu-system-x86_64 "), r"QEMU is gone \(exit status -9\)"),
-        (kill("dpdk-testpmd "), r"host testpmd is gone \(exit status -9\); its last output:\n"),
+        (running.kill("qemu-system-x86_64 "), r"QEMU is gone \(exit status -9\)"),
+        (
+            running.kill("dpdk-testpmd "),
+            r"host testpmd is gone \(exit status -9\)",
+        ),
     ],
     ids=["QEMU", "host testpmd"],
 )
@@ -226,34 +209,7 @@ def test_a_program_killed_in_a_trial(run: Run, do: Callable[[str], None], says: 
     Verify: within 30 s an error that names it; nothing is left, and the next topology is
     as good as new.
     """
-    running = threading.Event()
-
-    def progress(now: Progress) -> None:
-        if now.elapsed_s > 0.5:
-            running.set()
-
     now, _ = wired(run)
-    runner = TrialRunner(
-        now.topology,
-        now.generator,
-        64,
-        record=lambda _: None,
-        progress=progress,
-        margin_s=ERROR_S,
-    )
-    name = run.directory.path.name
-    with ThreadPoolExecutor(1) as pool:
-        trial = pool.submit(runner.run, 2000, 2 * ERROR_S)
-        assert running.wait(ERROR_S)
-        do(name)
-        error = trial.exception(timeout=ERROR_S)
-    assert isinstance(error, DutError), error
-    with pytest.raises(DutError, match=f"(?s){says}"):
-        raise error
-
-    run.unwire()
-    left = {path.name for path in Path(run.host.scratch).iterdir()}
-    assert left <= {"owner.json", "undo.jsonl"}
-    assert processes(name) == {}
+    running.check_named(run, now, do, says)
     again, _ = wired(run)
     check_functional(again.topology, again.generator, 64)

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from pytest_vswitch import __version__
 from pytest_vswitch.apps import guest_image
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.measure.functional import check_functional
-from pytest_vswitch.results import record, run_directory
-from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.chain import Chain
 from tests.hosts.machine import machine
-from tests.system import users_image
-from tests.system.machine import Machine
+from tests.system import running, users_image
 from tests.system.users_image import UsersImage
 
 BOOT_S = 600.0
@@ -39,14 +34,6 @@ def image(here: LocalHost) -> UsersImage:
 
 def forwards(reports: Path, guest: dict[str, Any]) -> None:
     """Frames return through that guest, and nothing is left of it."""
-    machine = Machine()
-    facts = record.Run(
-        id=run_directory.new_id(),
-        started="",
-        command=tuple(sys.argv),
-        tool_version=__version__,
-        simulated=False,
-    )
     lab = Lab.model_validate(
         {
             "name": "users",
@@ -55,13 +42,12 @@ def forwards(reports: Path, guest: dict[str, Any]) -> None:
             "ports": [{"kind": "memif"}, {"kind": "memif"}],
         }
     )
-    with Run(lab, facts, reports) as run:
+    with running.opened(reports, lab) as run:
         wired = run.wired("pvp")
         assert isinstance(wired.topology, Chain)
         check_functional(wired.topology, wired.generator, 64)
         assert wired.topology.facts.versions["guest kernel"]
-    assert machine.traces(facts.id) == []
-    assert list(Path(LocalHost.cache).glob(f"disk-{facts.id}*")) == []
+    assert list(Path(LocalHost.cache).glob(f"disk-{run.facts.id}*")) == []
 
 
 def test_a_kernel_and_an_initramfs(here: LocalHost, tmp_path: Path) -> None:
