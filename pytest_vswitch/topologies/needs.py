@@ -40,7 +40,7 @@ def needs_of(lab: Lab, host: Host, frame_bytes: int = 1518) -> Needs:
 
 
 def _guest_command_line(lab: Lab, vcpus: int) -> str:
-    parameters = Parameters(
+    return Parameters(
         image=GuestImage("", "", "", ""),
         accelerator="kvm",
         vcpus=vcpus,
@@ -48,9 +48,7 @@ def _guest_command_line(lab: Lab, vcpus: int) -> str:
         hugepage_kb=None,
         guest_hugepages=1,
         ports=[],
-    )
-    argv = parameters.argv(lab.guest.qemu, "")
-    return argv[argv.index("-append") + 1]
+    ).kernel_command_line
 
 
 @contextlib.contextmanager
