@@ -7,7 +7,6 @@ forgets line numbers, takes @revoked for a host's name, and knows no patterns.
 from __future__ import annotations
 
 import base64
-import binascii
 import fcntl
 import hashlib
 import hmac
@@ -155,7 +154,7 @@ def _entry(path: Path, number: int, line: str) -> Entry | None:
         return None
     try:
         blob = base64.b64decode(words[2], validate=True)
-    except binascii.Error:
+    except ValueError:
         return None
     return Entry(path, number, marker, words[0], HostKey(words[1], blob))
 
@@ -165,7 +164,7 @@ def _match(hosts: str, name: str) -> bool:
         salt = hosts.removeprefix(HASHED).partition("|")[0]
         try:
             return hmac.compare_digest(_hash(name, base64.b64decode(salt)), hosts)
-        except (binascii.Error, TypeError):
+        except (ValueError, TypeError):
             return False
     matched = False
     for pattern in hosts.lower().split(","):

@@ -9,7 +9,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from pytest_vswitch.errors import InputError
@@ -93,6 +93,8 @@ def test_markers_comments_and_nonsense(sshd: Sshd, tmp_path: Path) -> None:
 
 
 @given(st.binary(max_size=300))
+@example(b"dut ssh-rsa \x80\n")
+@example(b"|1|\x80|\x80 ssh-rsa AAAA\n")
 def test_any_file_can_be_read(content: bytes) -> None:
     import tempfile
 
