@@ -217,7 +217,7 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
         file_prefix=f"vswitch-{host.scratch.rpartition('/')[2]}",
         devices=order.ports.devargs if nics else (),
     )
-    ports = bridge_ports(order, pmds, lab.dut.mtu)
+    ports = bridge_ports(order, pmds, lab.dut.mtu, lab.guest.queues)
     serve, switch = directory.serve_database(), directory.switch(openvswitch.find_program(host))
     with contextlib.ExitStack() as stack:
         # Without hugepages EAL leaves its files behind.
@@ -260,10 +260,10 @@ def pmd_cpus(cores: LcorePlan) -> tuple[int, ...]:
     return cores.host_cpus[-1:] if cores.shared else cores.host_cpus[1:]
 
 
-def bridge_ports(order: Order, pmds: Sequence[int], mtu: int) -> list[Port]:
+def bridge_ports(order: Order, pmds: Sequence[int], mtu: int, queues: int = 1) -> list[Port]:
     """The ports towards the generator, then those towards the endpoints, in OpenFlow from 1.
 
-    Each is polled by one thread, in turn.
+    Each is polled by one thread, in turn; those towards the endpoints have so many `queues`.
     """
     wanted = [
         *(
@@ -283,6 +283,7 @@ def bridge_ports(order: Order, pmds: Sequence[int], mtu: int) -> list[Port]:
             options=options,
             pmd_cpu=pmds[index % len(pmds)],
             mtu=mtu,
+            queues=1 if kind == "dpdk" else queues,
         )
         for index, (name, kind, options) in enumerate(wanted)
     ]
