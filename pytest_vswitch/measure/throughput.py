@@ -37,7 +37,7 @@ SHORTFALL = 0.001
 """A generator that sends less than this part below what it was asked for keeps up."""
 ATTEMPTS = 3
 """How often a trial is tried in which the generator did not keep up."""
-MARGINS = (0.05, 0.1, 0.2, 0.4)
+MARGINS = (0.05, 0.1, 0.2, 0.4, 0.6, 0.8, 0.9)
 """How far below what the generator offered the search starts again, each time it has to."""
 FIRST_LOADS = 8
 """How many loads are tried until an interval is narrow, if nothing is known yet."""
