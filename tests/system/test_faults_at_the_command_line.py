@@ -118,7 +118,7 @@ def test_a_guest_larger_than_the_machine(start: Start, tmp_path: Path, machine: 
     session = start("large", *SHORT, lab=str(lab))
     assert session.end(60) == 4, session.output
     assert session.output.count("not enough memory") == 1
-    assert "lower guest.memory_mb or dut.memory_mb in the lab" in session.output
+    assert "lower dut.memory_mb or guest.memory_mb in the lab" in session.output
     assert "Traceback" not in session.output
     assert not session.reports.exists()
     assert machine.traces(session.run) == []
