@@ -132,7 +132,8 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
                 argv,
                 name=NAME,
                 stop_with="quit\n",
-                why=f"the vSwitch: ports {', '.join(names)}, chained by its portlist (4.2.4)",
+                why=f"the vSwitch: ports {', '.join(names)}, chained by its portlist "
+                "(guide, 4.2.4)",
             )
         )
         yield Switch(process, Testpmd(process), tuple(argv), tuple(names), nics)
