@@ -54,7 +54,8 @@ done
 echo start >&3
 until_seen 'testpmd>' generator.out
 echo 'start tx_first' >&4
+# The first burst is lost if a link is not up yet.
 until grep -q 'RX-packets: [1-9]' generator.out; do
-    echo 'show port stats all' >&4
-    sleep 0.02
+    printf '%s\n' stop 'start tx_first' 'show port stats all' >&4
+    sleep 0.05
 done
