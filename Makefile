@@ -5,7 +5,7 @@ PYTEST = .venv/bin/pytest
 
 help:
 	@echo "make pvp    install what is missing, certify a PVP on this machine (--quick)"
-	@echo "make suites install what is missing, certify every topology (--quick; some 20 minutes)"
+	@echo "make suites install what is missing, certify every topology, one after the other (--quick)"
 	@echo "make test   install what is missing, run the project's tests"
 	@echo "make test-vlab  its tests on an emulated machine, too: labs, tuning, power cuts"
 	@echo "make test-moves  its tests that complete a live migration"
