@@ -42,12 +42,12 @@ class Silence:
 
     began_s: float
     """When the last frame before it came."""
-    ended_s: float
-    """When the first frame after it came."""
+    length_ms: float
 
     @property
-    def length_ms(self) -> float:
-        return (self.ended_s - self.began_s) * 1e3
+    def ended_s(self) -> float:
+        """When the first frame after it came."""
+        return self.began_s + self.length_ms / 1e3
 
 
 @dataclass(frozen=True, slots=True)

@@ -212,8 +212,7 @@ class Stream:
             foreign=self.foreign,
             latency=self._histogram.summary() if self._timed else None,
             silences=tuple(
-                Silence((began + ahead_ns) / 1e9, (began + length + ahead_ns) / 1e9)
-                for length, began in self._silences
+                Silence((began + ahead_ns) / 1e9, length / 1e6) for length, began in self._silences
             ),
             announcements=tuple(
                 Announcement((at + ahead_ns) / 1e9, link, mac)

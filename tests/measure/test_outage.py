@@ -42,7 +42,7 @@ def counts(tx_port: int = 0, **changes: Any) -> DirectionCounts:
         reordered=0,
         corrupted=0,
         foreign=0,
-        silences=(Silence(100.0, 100.1), Silence(90.0, 90.01)),
+        silences=(Silence(100.0, 100.0), Silence(90.0, 10.0)),
     )
     return replace(right, **changes)
 
@@ -108,7 +108,7 @@ def test_a_good_migration_has_no_fault() -> None:
         (replace(announced(), duplicated=2), "port 0: 2 frames came back twice"),
         (replace(announced(), corrupted=1), "1 frames came back changed"),
         (
-            replace(announced(), silences=(Silence(100.0, 100.01),)),
+            replace(announced(), silences=(Silence(100.0, 10.0),)),
             r"no silence longer than 9.5 ms, though QEMU says that .* for 60.0 ms",
         ),
     ],
@@ -130,7 +130,7 @@ def test_where_a_silence_longer_than_qemus_came_from() -> None:
 
 
 def test_a_silence_at_another_time_is_not_taken_for_it() -> None:
-    elsewhere = counts(silences=(Silence(50.0, 51.0),))
+    elsewhere = counts(silences=(Silence(50.0, 1000.0),))
     assert "busy with something else" in migration(elsewhere).difference
 
 
@@ -155,7 +155,7 @@ def test_an_outage_is_held_against_the_labs_threshold() -> None:
 
 
 def test_silences_of_a_step() -> None:
-    silences = (Silence(1.0, 2.0), Silence(5.0, 5.2))
+    silences = (Silence(1.0, 1000.0), Silence(5.0, 200.0))
     assert bonded.longest(silences, 1.5, 1.6) == 1000.0
     assert bonded.longest(silences, 1.9, 6.0) == 1000.0
     assert bonded.longest(silences, 4.0, 6.0) == pytest.approx(200.0)
