@@ -6,6 +6,7 @@ import contextlib
 import re
 import shutil
 import signal
+import threading
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -58,6 +59,16 @@ def flooding(host: LocalHost, places: Sequence[Process]) -> Iterator[WorkerGener
         yield generator
 
 
+def freeze(program: Process) -> None:
+    """Stop every thread of it; the signal alone stops the others when one of them sees it."""
+    program.signal(signal.SIGSTOP)
+    threads = Path(f"/proc/{program.pid}/task")
+    deadline = time.monotonic() + DEADLINE_S
+    while any(") T " not in (thread / "stat").read_text() for thread in threads.iterdir()):
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
 def test_every_server_gets_every_frame(flooding: WorkerGenerator) -> None:
     """Verify: what both return is received once and once doubled, in any order of frame sizes."""
     for offer in (SLOW, Offer(2000.0, 0.3, 1518), SLOW):
@@ -70,6 +81,30 @@ def test_every_server_gets_every_frame(flooding: WorkerGenerator) -> None:
     frames = [bytes([number]) * 100 for number in range(20)]
     back = flooding.exchange({0: frames}, wait_s=10.0)
     assert sorted(set(back[1])) == frames
+
+
+def test_an_exchange_ends_when_every_server_has_its_frames(
+    flooding: WorkerGenerator, places: Sequence[Process]
+) -> None:
+    """Steps: freeze one server for a while; the other returns all frames meanwhile.
+
+    Verify: the exchange has waited for the frozen one, whose counters can be read now.
+    """
+    freeze(places[1])
+    thawed = threading.Event()
+
+    def thaw() -> None:
+        thawed.set()
+        places[1].signal(signal.SIGCONT)
+
+    later = threading.Timer(1.0, thaw)
+    later.start()
+    flooding.exchange({0: [bytes([number]) * 100 for number in range(20)]}, wait_s=DEADLINE_S)
+    waited = thawed.is_set()
+    later.join()
+    assert waited
+    places[1].write("show port stats 0\n")
+    places[1].read_until(re.compile(r"RX-packets: 20 "), timeout_s=DEADLINE_S, what="20 frames")
 
 
 def test_a_server_that_dies_is_left_out(
@@ -118,7 +153,7 @@ def test_silences_are_told(flooding: WorkerGenerator, places: Sequence[Process])
     assert flooding.poll(0.5) is None
     frozen_s = time.time()
     for place in places:
-        place.signal(signal.SIGSTOP)
+        freeze(place)
     assert flooding.poll(1.0) is None
     thawed_s = time.time()
     for place in places:
