@@ -21,9 +21,6 @@ from pytest_vswitch.hosts import hugepages
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.transcript import Transcript
 
-PAGES_MB = (512, 1024, 1024)
-"""Enough for the largest row: a vSwitch and two guests."""
-
 
 def ours(row: Row, directory: Path) -> tuple[float, float]:
     """Seconds to the first frame back, and from there until nothing is left."""
@@ -34,11 +31,11 @@ def ours(row: Row, directory: Path) -> tuple[float, float]:
 
 
 def bare(row: Row, directory: Path) -> float:
-    """Seconds to the first frame back by shell script, on the same hugepages and image."""
+    """Seconds to the first frame back by shell script, on as many hugepages and the same image."""
     with LocalHost(directory.name, Transcript(directory)) as host:
         image = guest_image.prepare(host, kernel="auto", testpmd=row.lab.dut.testpmd)
-        with hugepages.reserve(host, "2M", PAGES_MB):
-            began = time.monotonic()
+        began = time.monotonic()
+        with hugepages.reserve(host, "2M", row.pages_mb):
             argv = [str(row.by_hand()), image.kernel, image.initramfs, str(directory)]
             # Through the host: whatever it starts ends with it, also on expiry.
             host.run([*argv, *row.arguments], timeout_s=180)

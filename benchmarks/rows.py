@@ -31,6 +31,8 @@ class Row:
     """Of the script, beside those."""
     vswitch: str | None = None
     hypervisor: str | None = None
+    pages_mb: tuple[int, ...] = (512, 1024)
+    """Hugepages that the script's programs need: a vSwitch and a guest, if not said otherwise."""
 
     @property
     def lab(self) -> Lab:
@@ -57,16 +59,20 @@ class Row:
 
 ROWS = {
     "pvp": Row("pvp", "bare_pvp.sh"),
-    "p2p": Row("p2p", "bare_pvp.sh", ("0",)),
-    "pvvp": Row("pvvp", "bare_pvp.sh", ("2",)),
+    "p2p": Row("p2p", "bare_pvp.sh", ("0",), pages_mb=(512,)),
+    "pvvp": Row("pvvp", "bare_pvp.sh", ("2",), pages_mb=(512, 1024, 1024)),
     "pvp-ovs-dpdk": Row("pvp", "bare_ovs.sh", vswitch="ovs-dpdk"),
     "pvp-libvirt": Row("pvp", "bare_libvirt.sh", hypervisor="libvirt"),
     "phy_vm_phy": Row("phy_vm_phy", "bare_phy_vm_phy.sh"),
-    "container": Row("container", "bare_container.sh"),
-    "memif": Row("memif", "bare_memif.sh"),
-    "exception_path": Row("exception_path_tap", "bare_exception_path.sh", ("tap",)),
-    "exception_path-af_packet": Row(
-        "exception_path_af_packet", "bare_exception_path.sh", ("af_packet",)
+    "container": Row("container", "bare_container.sh", pages_mb=(512, 256)),
+    "memif": Row("memif", "bare_memif.sh", pages_mb=(512, 256)),
+    "exception_path": Row(
+        "exception_path_tap", "bare_exception_path.sh", ("tap",), pages_mb=(512,)
     ),
-    "live_migration": Row("live_migration", "bare_live_migration.sh"),
+    "exception_path-af_packet": Row(
+        "exception_path_af_packet", "bare_exception_path.sh", ("af_packet",), pages_mb=(512,)
+    ),
+    "live_migration": Row(
+        "live_migration", "bare_live_migration.sh", pages_mb=(512, 512, 1024, 1024)
+    ),
 }
