@@ -4,15 +4,13 @@
 # generator. Ends at the first frame back. `bring_up.py` times it.
 # Usage: bare_exception_path.sh KERNEL INITRAMFS DIRECTORY tap|af_packet
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "$0")/by_hand.bash"
 way=$4
 cd "$3"
 run=bare-$$
 trap 'kill -KILL $(jobs -p) 2>/dev/null; wait 2>/dev/null
     for side in kernel pmd; do ip netns del "$run-$side" 2>/dev/null || true; done' EXIT
-
-until_seen() { until grep -q "$1" "$2" 2>/dev/null; do sleep 0.01; done; }
-memif() { echo "--vdev=net_memif$1,role=$2,id=0,socket=$PWD/memif$1,socket-abstract=no"; }
-lcores="--lcores=0@(0,1),1@(0,1)"
 
 for side in kernel pmd; do
     ip netns add "$run-$side"
@@ -30,19 +28,10 @@ else
         vdevs+=("--vdev=net_af_packet$index,iface=port$index")
     done
 fi
-mkfifo host.in generator.in
-ip netns exec "$run-pmd" stdbuf -oL dpdk-testpmd "$lcores" -n 1 --no-pci --in-memory -m 512 \
-    --file-prefix bare-host "$(memif 0 server)" "$(memif 1 server)" "${vdevs[@]}" \
-    -- -i --forward-mode=io --portlist=0,2,1,3 --total-num-mbufs=16384 \
-    <host.in >host.out 2>&1 &
-exec 3>host.in
-until_seen 'testpmd>' host.out
-stdbuf -oL dpdk-testpmd "$lcores" -n 1 --no-pci --no-huge -m 128 --file-prefix bare-generator \
-    "$(memif 0 client)" "$(memif 1 client)" \
-    -- -i --forward-mode=rxonly --total-num-mbufs=4096 --tx-ip=198.18.0.1,198.19.0.1 \
-    --eth-peer=0,52:54:00:07:07:01 --eth-peer=1,52:54:00:07:07:02 \
-    <generator.in >generator.out 2>&1 &
-exec 4>generator.in
+inside=(ip netns exec "$run-pmd")
+vswitch 0,2,1,3 "${vdevs[@]}"
+generator --tx-ip=198.18.0.1,198.19.0.1 \
+    --eth-peer=0,52:54:00:07:07:01 --eth-peer=1,52:54:00:07:07:02
 for index in 0 1; do
     ip -n "$run-pmd" link set "$inner$index" netns "$run-kernel"
     ip -n "$run-kernel" -batch - <<EOF
@@ -57,8 +46,4 @@ done
 echo 0 | ip netns exec "$run-kernel" tee /proc/sys/net/ipv4/conf/all/rp_filter >tee.out
 echo 1 | ip netns exec "$run-kernel" tee /proc/sys/net/ipv4/ip_forward >tee.out
 echo start >&3
-until_seen 'testpmd>' generator.out
-until grep -q 'RX-packets: [1-9]' generator.out; do
-    printf 'start tx_first\nshow port stats all\nstop\n' >&4
-    sleep 0.02
-done
+first_frame

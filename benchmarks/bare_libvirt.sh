@@ -4,6 +4,8 @@
 # the suite does. Ends at the first frame back. `bring_up.py` times it.
 # Usage: bare_libvirt.sh KERNEL INITRAMFS DIRECTORY
 set -euo pipefail
+# shellcheck source-path=SCRIPTDIR
+source "$(dirname "$0")/by_hand.bash"
 kernel=$1 initramfs=$2
 cd "$3"
 uri=qemu:///system
@@ -16,21 +18,8 @@ clean_up() {
 } 2>/dev/null
 trap clean_up EXIT
 
-until_seen() { until grep -q "$1" "$2" 2>/dev/null; do sleep 0.01; done; }
-memif() { echo "--vdev=net_memif$1,role=$2,id=0,socket=$PWD/memif$1,socket-abstract=no"; }
-lcores="--lcores=0@(0,1),1@(0,1)"
-
-mkfifo host.in generator.in
-stdbuf -oL dpdk-testpmd "$lcores" -n 1 --no-pci --in-memory -m 512 --file-prefix bare-host \
-    "$(memif 0 server)" "$(memif 1 server)" \
-    "--vdev=net_vhost0,iface=$PWD/vhost0,client=0" "--vdev=net_vhost1,iface=$PWD/vhost1,client=0" \
-    -- -i --forward-mode=io --portlist=0,2,1,3 --total-num-mbufs=16384 <host.in >host.out 2>&1 &
-exec 3>host.in
-until_seen 'testpmd>' host.out
-stdbuf -oL dpdk-testpmd "$lcores" -n 1 --no-pci --no-huge -m 128 --file-prefix bare-generator \
-    "$(memif 0 client)" "$(memif 1 client)" \
-    -- -i --forward-mode=rxonly --total-num-mbufs=4096 <generator.in >generator.out 2>&1 &
-exec 4>generator.in
+vswitch 0,2,1,3 "$(vhost 0)" "$(vhost 1)"
+generator
 
 if ! virsh -q -c "$uri" version >/dev/null 2>&1; then
     mkdir -p etc var/lib var/log run /run/libvirt /var/cache/pytest-vswitch/libvirt
@@ -82,7 +71,7 @@ cat >domain.xml <<END
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>
     <kernel>$kernel</kernel><initrd>$initramfs</initrd>
-    <cmdline>console=ttyS0 quiet vswitch.ports=0000:00:10.0,0000:00:11.0 vswitch.hugepages=160</cmdline>
+    <cmdline>console=ttyS0 quiet $testpmd_parameters</cmdline>
   </os>
   <features><acpi/><apic/></features>
   <cpu mode='maximum'>
@@ -119,16 +108,6 @@ talk shell
 exec 5>shell.in
 talk testpmd
 exec 7>testpmd.in
-echo 'stdbuf -oL dpdk-testpmd --lcores 0@0,1@1 -n 1 -m 256 --in-memory -d /usr/lib/dpdk-drivers -- -i --forward-mode=macswap --port-topology=chained --total-num-mbufs=4096 --rxd=256 --txd=256 0<>/dev/vswitch.testpmd >&0 2>&1 &' >&5
-until_seen 'testpmd>' testpmd.out
-# At its start a testpmd drops what has come before.
-echo start >&7
-until_seen 'packets/burst' testpmd.out
+guest_testpmd testpmd.out
 echo start >&3
-until_seen 'packets/burst' host.out
-until_seen 'testpmd>' generator.out
-echo 'start tx_first' >&4
-until grep -q 'RX-packets: [1-9]' generator.out; do
-    echo 'show port stats all' >&4
-    sleep 0.02
-done
+first_frame

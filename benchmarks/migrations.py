@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import json
 import tempfile
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import median
@@ -18,6 +19,7 @@ from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.measure import bonded, migration
 from pytest_vswitch.measure.functional import check_functional
+from pytest_vswitch.measure.outage import Outage
 from pytest_vswitch.topologies.move import Moved
 from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic.generator import Generator
@@ -32,23 +34,29 @@ class Line:
     downtime_ms: int
     events_ms: float
     silence_ms: float
+    resolution_ms: float
     lost: int
     doubled: int
     total_ms: int
     faults: int
 
+    @property
+    def agrees(self) -> bool:
+        """Whether the silence is QEMU's downtime, as far as can be told."""
+        return abs(self.silence_ms - self.downtime_ms) <= self.resolution_ms
 
-def line(moved: Moved, silence_ms: float, lost: int, doubled: int, faults: int) -> Line:
+
+def line(moved: Moved, outages: Sequence[Outage], lost: int, faults: int) -> Line:
     statistics = moved.statistics
-    events_ms = moved.stopped_ms or 0.0
     return Line(
-        statistics.downtime_ms,
-        round(events_ms, 1),
-        round(silence_ms, 1),
-        lost,
-        doubled,
-        statistics.total_ms,
-        faults,
+        downtime_ms=statistics.downtime_ms,
+        events_ms=round(moved.stopped_ms or 0.0, 1),
+        silence_ms=round(max(one.silence_ms for one in outages), 1),
+        resolution_ms=round(max(one.resolution_ms for one in outages), 1),
+        lost=lost,
+        doubled=sum(one.duplicated for one in outages),
+        total_ms=statistics.total_ms,
+        faults=faults,
     )
 
 
@@ -57,15 +65,13 @@ def once(name: str, topology: Topology, generator: Generator) -> Line:
     if name == "bonded_migration":
         move, trial = bonded.under_traffic(topology, generator, frame_bytes=64)
         check_functional(topology, generator, 64)
-        seen = move.outage
         faults = move.faults()
-        made = line(move.moved, seen.silence_ms, trial.lost, seen.duplicated, len(faults))
+        made = line(move.moved, [move.outage], trial.lost, len(faults))
     else:
         found, trial = migration.under_traffic(topology, generator, frame_bytes=64)
         check_functional(topology, generator, 64)
-        doubled = sum(one.duplicated for one in found.outages)
         faults = found.faults()
-        made = line(found.moved, found.silence_ms, trial.lost, doubled, len(faults))
+        made = line(found.moved, found.outages, trial.lost, len(faults))
         print(f"     {found.difference}")
     for fault in faults:
         print(f"     {fault}")
@@ -82,7 +88,7 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="one JSON object as last line")
     arguments = parser.parse_args()
     lines: list[Line] = []
-    print(" run  downtime  STOP-RESUME  silence  lost  doubled  total  [ms, frames]")
+    print(" run  downtime  STOP-RESUME  silence  resolution  lost  doubled  total  [ms, frames]")
     with (
         tempfile.TemporaryDirectory(prefix="migrations-") as directory,
         LocalHost(Path(directory).name, Transcript(Path(directory))) as host,
@@ -97,7 +103,7 @@ def main() -> None:
             lines.append(now)
             print(
                 f"{number + 1:>4} {now.downtime_ms:>9} {now.events_ms:>12} {now.silence_ms:>8} "
-                f"{now.lost:>5} {now.doubled:>8} {now.total_ms:>6}",
+                f"{now.resolution_ms:>11} {now.lost:>5} {now.doubled:>8} {now.total_ms:>6}",
                 flush=True,
             )
     good = sum(not one.faults for one in lines)
@@ -106,8 +112,10 @@ def main() -> None:
         print(
             f" med {median(one.downtime_ms for one in lines):>9} "
             f"{median(one.events_ms for one in lines):>12} "
-            f"{median(one.silence_ms for one in lines):>8}"
+            f"{median(one.silence_ms for one in lines):>8} "
+            f"{median(one.resolution_ms for one in lines):>11}"
         )
+        print(f"{sum(one.agrees for one in lines)} of {len(lines)} silences are QEMU's downtime")
     if arguments.json:
         print(json.dumps({"good": good, "runs": [asdict(one) for one in lines]}))
 

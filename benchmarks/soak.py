@@ -61,7 +61,8 @@ def _lines() -> Iterator[str]:
     for line in Path("/proc/net/unix").read_text().splitlines():
         if "/" in line:
             yield f"socket {line.split()[-1]}"
-    yield from (f"interface {path}" for path in glob.glob("/sys/class/net/*"))
+    for line in Path("/proc/net/dev").read_text().splitlines()[2:]:
+        yield f"interface {line.partition(':')[0].strip()}"
     yield from (f"namespace {path}" for path in glob.glob("/run/netns/*"))
     for place in PLACES:
         for directory, _, files in os.walk(place):
