@@ -14,9 +14,8 @@ from dataclasses import dataclass
 
 from pytest_vswitch.apps import containers
 from pytest_vswitch.apps.containers import Parameters, Root
-from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts import undo_containers
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.host import Host, Process, check_runs
 from pytest_vswitch.hosts.undo import Change
 
 # --- parameters ---------------------------------------------------------------------------
@@ -51,11 +50,7 @@ class Docker:
         return [*undo_containers.docker(self.directory), "exec", name, *command]
 
     def check_alive(self) -> None:
-        if (status := self.daemon.status()) is not None:
-            last = self.daemon.tail().replace("\n", "\n    ")
-            raise DutError(
-                f"{self.daemon.name} is gone (exit status {status}); its last output:\n    {last}"
-            )
+        check_runs(self.daemon)
 
 
 def settings(directory: str) -> str:

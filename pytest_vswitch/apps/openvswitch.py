@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_vswitch.errors import DeadlineError, DutError, HostError, InputError
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.host import Host, Process, check_runs
 
 PACKAGE = "openvswitch-switch-dpdk"
 
@@ -344,11 +344,7 @@ class OpenVswitch:
     def check_alive(self, *, within_s: float = 0.0) -> None:
         """Raises DutError, with its last words, when one of its daemons is gone."""
         for daemon in self._daemons:
-            if (status := daemon.status(within_s=within_s)) is not None:
-                last = daemon.tail().replace("\n", "\n    ")
-                raise DutError(
-                    f"{daemon.name} is gone (exit status {status}); its last output:\n    {last}"
-                )
+            check_runs(daemon, within_s=within_s)
 
     def _told(
         self, argv: Sequence[str], why: str = "", *, stdin: str = "", timeout_s: float = _TOOL_S

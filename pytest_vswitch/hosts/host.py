@@ -13,6 +13,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
+from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts.console import Console
 from pytest_vswitch.hosts.undo import Change
 
@@ -65,6 +66,15 @@ class Process(Protocol):
     def __enter__(self) -> Process: ...
 
     def __exit__(self, *_: object) -> None: ...
+
+
+def check_runs(process: Process, *, within_s: float = 0.0) -> None:
+    """Raise DutError, with its last words, if it is gone, or ends `within_s`."""
+    if (status := process.status(within_s=within_s)) is not None:
+        last = process.tail().replace("\n", "\n    ")
+        raise DutError(
+            f"{process.name} is gone (exit status {status}); its last output:\n    {last}"
+        )
 
 
 class Host(Protocol):

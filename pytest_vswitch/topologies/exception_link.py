@@ -19,7 +19,7 @@ from pytest_vswitch.apps import iperf3, ping
 from pytest_vswitch.apps.testpmd import Parameters, PortCounters, Testpmd
 from pytest_vswitch.errors import DutError, HostError, InputError
 from pytest_vswitch.hosts import hugepages, netns
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.host import Host, Process, check_runs
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import exception_ways, lcores
@@ -166,24 +166,21 @@ class Link:
 
     def check_alive(self) -> None:
         """Raise DutError when testpmd is gone or an interface is down."""
-        if (status := self.process.status()) is not None:
-            raise DutError(_gone(self.process, status))
+        check_runs(self.process)
         for end in self.interfaces:
             path = f"/sys/class/net/{end.name}/flags"
             try:
                 flags = int(netns.read(self._host, end.namespace, path), 16)
             except HostError:
                 # Its interfaces go before a program that is killed does.
-                if (status := self.process.status(within_s=5.0)) is not None:
-                    raise DutError(_gone(self.process, status)) from None
+                check_runs(self.process, within_s=5.0)
                 raise DutError(f"kernel: its interface {end.name} is gone") from None
             if not flags & 1:
                 raise DutError(f"kernel: its interface {end.name} is down; it was up at first")
 
     def _check(self, server: Process) -> None:
         self.check_alive()
-        if (status := server.status()) is not None:
-            raise DutError(_gone(server, status))
+        check_runs(server)
 
     def _at(self, end: int, argv: Sequence[str], *, timeout_s: float) -> str:
         try:
@@ -315,8 +312,3 @@ def _tcp(snmp: str, word: str) -> int:
     """A counter of /proc/net/snmp. Raises LookupError, ValueError."""
     names, values = (line.split() for line in snmp.splitlines() if line.startswith("Tcp:"))
     return int(values[names.index(word)])
-
-
-def _gone(process: Process, status: int) -> str:
-    last = process.tail().replace("\n", "\n    ")
-    return f"{process.name} is gone (exit status {status}); its last output:\n    {last}"

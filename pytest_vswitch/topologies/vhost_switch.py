@@ -28,7 +28,7 @@ from pytest_vswitch.apps.vhost_switch import (
 )
 from pytest_vswitch.errors import DutError, InputError, NotHere
 from pytest_vswitch.hosts import hugepages
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.host import Host, Process, check_runs
 from pytest_vswitch.hosts.hugepages import Hugepages
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.preflight import check_lcores, require_ports
@@ -239,15 +239,8 @@ class Topology:
         )
 
     def check_alive(self) -> None:
-        for name, process in (
-            (vhost_switch.NAME, self.switch.process),
-            (GUEST, self.guest_process),
-        ):
-            if (status := process.status()) is not None:
-                last = process.tail().replace("\n", "\n    ")
-                raise DutError(
-                    f"{name} is gone (exit status {status}); its last output:\n    {last}"
-                )
+        check_runs(self.switch.process)
+        check_runs(self.guest_process)
 
 
 def preflight(lab: Lab, host: Host) -> None:

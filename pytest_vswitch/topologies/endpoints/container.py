@@ -14,8 +14,8 @@ from typing import Final, Literal
 
 from pytest_vswitch.apps import containers, docker, hugetlb, podman, testpmd
 from pytest_vswitch.apps.containers import Engine, Mount, Parameters
-from pytest_vswitch.errors import DutError, InputError
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.hosts.host import Host, Process, check_runs
 from pytest_vswitch.hosts.leftovers import MARK
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
@@ -85,11 +85,7 @@ class Container:
 
     def check_alive(self) -> None:
         self.engine.check_alive()
-        if (status := self.process.status()) is not None:
-            last = self.process.tail().replace("\n", "\n    ")
-            raise DutError(
-                f"{self.name} is gone (exit status {status}); its last output:\n    {last}"
-            )
+        check_runs(self.process)
 
 
 def preflight(lab: Lab, host: Host) -> None:

@@ -14,7 +14,7 @@ from typing import Final, Literal
 
 from pytest_vswitch.apps import memif, testpmd
 from pytest_vswitch.errors import DutError
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.host import Host, Process, check_runs
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import lcores, macswap
@@ -72,11 +72,7 @@ class Peer:
         return plain
 
     def check_alive(self) -> None:
-        if (status := self.process.status()) is not None:
-            last = self.process.tail().replace("\n", "\n    ")
-            raise DutError(
-                f"{self.name} is gone (exit status {status}); its last output:\n    {last}"
-            )
+        check_runs(self.process)
         if not self._connected:  # asked once: a link that goes down later takes a program with it
             for number, port in enumerate(self._place.vhosts):
                 self._check_connected(number, port)

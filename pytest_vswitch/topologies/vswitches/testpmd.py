@@ -9,8 +9,8 @@ from typing import Final, Literal
 
 from pytest_vswitch.apps import memif
 from pytest_vswitch.apps.testpmd import Parameters, PortCounters, Testpmd
-from pytest_vswitch.errors import DutError, InputError
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.hosts.host import Host, Process, check_runs
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.counts import PortCounts
@@ -62,11 +62,7 @@ class Switch:
         return {}
 
     def check_alive(self) -> None:
-        if (status := self.process.status()) is not None:
-            last = self.process.tail().replace("\n", "\n    ")
-            raise DutError(
-                f"{self.name} is gone (exit status {status}); its last output:\n    {last}"
-            )
+        check_runs(self.process)
 
     def _counts(self, name: str, counters: PortCounters) -> PortCounts:
         if name in self.nics:
