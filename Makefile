@@ -8,7 +8,7 @@ help:
 	@echo "make suites install what is missing, certify every topology, one after the other (--quick)"
 	@echo "make test   install what is missing, run the project's tests"
 	@echo "make test-vlab  its tests on an emulated machine, too: labs, tuning, power cuts"
-	@echo "make test-moves  its tests that complete a live migration"
+	@echo "make test-moves  its tests of more live migrations"
 	@echo "make lint   ruff and mypy --strict"
 	@echo "make lock   pin the development dependencies anew (ci/requirements.txt)"
 	@echo "make clean  remove .venv and caches; reports stay"

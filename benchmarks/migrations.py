@@ -17,7 +17,7 @@ from benchmarks.rows import Row
 from pytest_vswitch.errors import VswitchError
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.transcript import Transcript
-from pytest_vswitch.measure import bonded, migration
+from pytest_vswitch.measure import bonded, migration, outage
 from pytest_vswitch.measure.functional import check_functional
 from pytest_vswitch.measure.outage import Outage
 from pytest_vswitch.topologies.move import Moved
@@ -48,11 +48,12 @@ class Line:
 
 def line(moved: Moved, outages: Sequence[Outage], lost: int, faults: int) -> Line:
     statistics = moved.statistics
+    silence = outage.meanwhile(outages, moved.stopped_s or 0.0, moved.resumed_s or 0.0)
     return Line(
         downtime_ms=statistics.downtime_ms,
         events_ms=round(moved.stopped_ms or 0.0, 1),
-        silence_ms=round(max(one.silence_ms for one in outages), 1),
-        resolution_ms=round(max(one.resolution_ms for one in outages), 1),
+        silence_ms=round(silence.length_ms if silence else 0.0, 1),
+        resolution_ms=round(outage.resolution_ms(outages, silence) if silence else 0.0, 1),
         lost=lost,
         doubled=sum(one.duplicated for one in outages),
         total_ms=statistics.total_ms,

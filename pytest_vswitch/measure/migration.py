@@ -13,7 +13,7 @@ from pytest_vswitch.measure.outage import Movable, Outage
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.topologies.move import MigrationError, Move, Moved, Traveller
 from pytest_vswitch.topologies.topology import MemifPort, Topology
-from pytest_vswitch.traffic.generator import Generator
+from pytest_vswitch.traffic.generator import Generator, Silence
 
 RATE_PPS = 2000.0
 """Of all directions: little enough for an emulated guest, a frame each millisecond [frames/s]."""
@@ -68,22 +68,59 @@ class Migration:
         if self.moved.stopped_ms is not None:
             told["QEMU's events"] = f"{self.moved.stopped_ms:.1f} ms from STOP to RESUME"
         told["resolution"] = f"{self.outages[0].spacing_ms:g} ms between two frames"
-        told["the longest silence"] = self.difference
+        if self.standstill is not None:
+            told["resolution"] += (
+                f"; up to {self.resolution_ms:.1f} ms without one before the guest was stopped"
+            )
+            told["beside QEMU's downtime"] = self.agreement
+        told["the guest's standstill"] = self.difference
         return told
+
+    @property
+    def standstill(self) -> Silence | None:
+        """The longest silence that touches what QEMU's events say; None if none is known."""
+        stopped_s, resumed_s = self.moved.stopped_s, self.moved.resumed_s
+        if stopped_s is None or resumed_s is None:
+            return None
+        return outage.meanwhile(self.outages, stopped_s, resumed_s)
+
+    @property
+    def resolution_ms(self) -> float:
+        """What the generator cannot tell from what the machine's scheduling costs [ms]."""
+        spacing_ms = self.outages[0].spacing_ms
+        return (
+            outage.resolution_ms(self.outages, self.standstill) if self.standstill else spacing_ms
+        )
+
+    @property
+    def standstill_ms(self) -> float:
+        """Its length, beyond what is usual between two frames [ms]."""
+        spacing_ms = self.outages[0].spacing_ms
+        return max(0.0, self.standstill.length_ms - spacing_ms) if self.standstill else 0.0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether the generator and QEMU agree, as far as the generator can tell."""
+        downtime_ms = self.moved.statistics.downtime_ms
+        return abs(self.standstill_ms - downtime_ms) <= self.resolution_ms
+
+    @property
+    def agreement(self) -> str:
+        excess_ms = self.standstill_ms - self.moved.statistics.downtime_ms
+        return f"{excess_ms:+.1f} ms: {'they agree' if self.agrees else 'they differ'}"
 
     @property
     def difference(self) -> str:
         """Where a silence longer than QEMU's own came from."""
-        longest = max(self.outages, key=lambda one: one.silence_ms).silence
-        stopped_s, resumed_s = self.moved.stopped_s, self.moved.resumed_s
-        if longest is None or stopped_s is None or resumed_s is None:
+        silence, moved = self.standstill, self.moved
+        if moved.stopped_s is None or moved.resumed_s is None:
             return "not known"
-        if longest.ended_s < stopped_s or longest.began_s > resumed_s:
-            return "was not while the guest stood still: the machine was busy with something else"
-        before_ms = max(0.0, stopped_s - longest.began_s) * 1e3
-        after_ms = max(0.0, longest.ended_s - resumed_s) * 1e3
+        if silence is None:
+            return "not among the longest silences: the machine was busy with something else"
+        before_ms = max(0.0, moved.stopped_s - silence.began_s) * 1e3
+        after_ms = max(0.0, silence.ended_s - moved.resumed_s) * 1e3
         return (
-            f"{before_ms:.1f} ms before QEMU stopped the guest, {self.moved.stopped_ms:.1f} ms "
+            f"{before_ms:.1f} ms before QEMU stopped the guest, {moved.stopped_ms:.1f} ms "
             f"until it ran again, {after_ms:.1f} ms until its first frame (vhost-user handshake; "
             "emulated code is translated anew)"
         )

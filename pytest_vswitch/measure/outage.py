@@ -63,6 +63,8 @@ class Outage:
     """Time between two frames [ms]: nothing shorter can be told."""
     silence: Silence | None
     """The longest time without a frame; None when fewer than two frames came."""
+    silences: tuple[Silence, ...]
+    """The longest ones, the longest first."""
     lost: int
     """Frames that never came back."""
     duplicated: int
@@ -89,6 +91,7 @@ def of(trial: Trial) -> tuple[Outage, ...]:
             tx_port=counts.tx_port,
             spacing_ms=spacing_ms,
             silence=counts.silences[0] if counts.silences else None,
+            silences=tuple(counts.silences),
             lost=counts.lost,
             duplicated=counts.duplicated,
             reordered=counts.reordered,
@@ -96,6 +99,28 @@ def of(trial: Trial) -> tuple[Outage, ...]:
         )
         for counts in trial.directions
     )
+
+
+def meanwhile(outages: Sequence[Outage], began_s: float, ended_s: float) -> Silence | None:
+    """The longest silence of any direction that touches that time; None if none does."""
+    touching = (
+        silence
+        for one in outages
+        for silence in one.silences
+        if silence.began_s <= ended_s and silence.ended_s >= began_s
+    )
+    return max(touching, key=lambda silence: silence.length_ms, default=None)
+
+
+def resolution_ms(outages: Sequence[Outage], event: Silence) -> float:
+    """What cannot be told from it: so long no frame came before it began, either [ms]."""
+    earlier = (
+        silence.length_ms
+        for one in outages
+        for silence in one.silences
+        if silence.ended_s <= event.began_s
+    )
+    return max(outages[0].spacing_ms, *earlier, 0.0)
 
 
 def moving(topology: Movable) -> Audit:

@@ -95,6 +95,7 @@ class Move:
         """See `LiveMigration.migrate`."""
         self.source, self._here, self._there = guest, here, there
         argv = migration.incoming_argv(guest.machine.command, here.host.scratch, there.host.scratch)
+        parameters = self.parameters.fit_for(guest.machine)
         with contextlib.ExitStack() as stack:
             with _told(f"the guest cannot be moved to the {there.name}"):
                 self.target = stack.enter_context(
@@ -104,8 +105,8 @@ class Move:
                     guest_app.connected(there.host, self.target, "guest", there.directory)
                 )
                 uri = f"unix:{there.host.scratch}/migration"
-                self.target.listen(uri, self.parameters)
-                self.outgoing = Outgoing(guest.machine, self._route(uri), self.parameters)
+                self.target.listen(uri, parameters)
+                self.outgoing = Outgoing(guest.machine, self._route(uri), parameters)
             try:
                 self._wait_for_end(self.outgoing, watch)
             except BaseException:

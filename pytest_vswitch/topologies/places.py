@@ -83,7 +83,8 @@ class Place:
         try:
             self.vswitch.check_alive()
         except DutError as error:
-            raise DutError(f"{self.name}: {error}") from None
+            said = str(error).removeprefix(f"{self.name} ")  # a program's name begins with it
+            raise DutError(f"{self.name}: {said}") from None
 
 
 @contextlib.contextmanager

@@ -78,6 +78,17 @@ def test_no_silence_is_none() -> None:
     assert one.silence_ms == 0.0
 
 
+def test_an_event_is_told_from_what_was_before() -> None:
+    """What ended before it began is what the machine costs; what came after may be its doing."""
+    event, after = Silence(100.0, 100.0), Silence(100.2, 150.0)
+    usual, shorter = Silence(90.0, 10.0), Silence(80.0, 5.0)
+    seen = outage.of(trial(counts(silences=(after, event, usual, shorter))))
+    assert outage.meanwhile(seen, 100.02, 100.08) == event
+    assert outage.meanwhile(seen, 100.11, 100.12) is None
+    assert outage.resolution_ms(seen, event) == 10.0
+    assert outage.resolution_ms(seen, shorter) == seen[0].spacing_ms == 0.5
+
+
 def migration(*directions: DirectionCounts) -> Migration:
     """The guest stood still from 100.02 to 100.08, and is at place 1."""
     moved = Moved(
@@ -126,7 +137,26 @@ def test_where_a_silence_longer_than_qemus_came_from() -> None:
     told = found.account
     assert told["no frame for"] == "99.0 ms and 99.0 ms"
     assert told["QEMU's downtime"] == "55 ms"
+    assert told["resolution"] == (
+        "1 ms between two frames; up to 10.0 ms without one before the guest was stopped"
+    )
+    assert told["beside QEMU's downtime"] == "+44.0 ms: they differ"
     assert told["QEMU's events"] == "60.0 ms from STOP to RESUME"
+
+
+@pytest.mark.parametrize(
+    ("length_ms", "told"),
+    [
+        (65.9, "+9.9 ms: they agree"),
+        (67.0, "+11.0 ms: they differ"),
+        (46.0, "-10.0 ms: they agree"),
+    ],
+)
+def test_whether_the_generator_and_qemu_agree(length_ms: float, told: str) -> None:
+    """As far as is usual where the frames go: 10 ms."""
+    silences = (Silence(100.0, length_ms), Silence(90.0, 10.0))
+    found = migration(counts(silences=silences), counts(1, silences=silences))
+    assert found.account["beside QEMU's downtime"] == told
 
 
 def test_a_silence_at_another_time_is_not_taken_for_it() -> None:

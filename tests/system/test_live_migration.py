@@ -63,7 +63,6 @@ def topology(wired: Wired) -> LiveMigration:
 # --- it moves -----------------------------------------------------------------------------
 
 
-@pytest.mark.moves
 def test_there_and_back(wired: Wired) -> None:
     """Steps: move the guest to the target and back, under traffic.
 
