@@ -1,8 +1,13 @@
 """How fast the memif generator is: on one core, through testpmd's `io` loop on the other.
 
-    python benchmarks/memif_generator.py [--json] [--runs 5] [--seconds 2]
+    python benchmarks/memif_generator.py [--json] [--runs 5] [--seconds 2] [--only-profiles]
 
-Compared, in interleaved runs over the same loop, 64-byte frames, both ports, both
+First, what flows and sizes cost, in interleaved runs over the same loop: one flow of 64-byte
+frames, a million flows of them, the simple IMIX (64, 594, 1518 bytes, 7:4:1), and both. As a
+mix has frames of 362 bytes on the mean, one flow of 362-byte frames stands beside it. Frames
+are carried by testpmd, which copies each twice: its share grows with the size, too.
+
+Then compared, in interleaved runs over the same loop, 64-byte frames, both ports, both
 directions, as frames that came back (and, for ours, were right in every byte):
 
 - the generator, every frame stamped and checked, latency on; the same, latency off;
@@ -40,11 +45,21 @@ from pathlib import Path
 from zlib import crc32
 
 from pytest_vswitch.topologies.topology import plain_flow
-from pytest_vswitch.traffic import frames
+from pytest_vswitch.traffic import frames, imix
 from pytest_vswitch.traffic.engine import Direction, Engine
 from pytest_vswitch.traffic.memif.port import MemifPort
+from pytest_vswitch.traffic.pattern import Shape
+from pytest_vswitch.traffic.profile import PLAIN, Profile
 
 FRAME_BYTES = 64
+MEAN_BYTES = 362
+PROFILES = {
+    "one flow": Profile(),
+    "one flow, 362 bytes": Profile(sizes=(MEAN_BYTES,)),
+    "million flows": Profile(flows=1_000_000),
+    "IMIX": Profile(sizes=imix.SIMPLE),
+    "IMIX, million flows": Profile(sizes=imix.SIMPLE, flows=1_000_000),
+}
 GENERATOR_CPU, LOOP_CPU = 0, 1
 
 
@@ -131,18 +146,31 @@ def connected(loop: Testpmd, ring_size: int) -> Iterator[Engine]:
             port.close()
 
 
-def directions() -> list[Direction]:
+def directions(profile: Profile = PLAIN) -> list[Direction]:
     both = []
+    order = profile.sizes_or(FRAME_BYTES)
+    sizes = sorted(set(order))
     for tx, rx in ((0, 1), (1, 0)):
-        frame = frames.template(plain_flow(tx, rx), FRAME_BYTES)
-        place = frames.stamp_offset(frame)
-        both.append(Direction(tx, rx, frame, frame, (place, place)))
+        shapes = []
+        for size in sizes:
+            frame = frames.template(plain_flow(tx, rx), size)
+            place = frames.stamp_offset(frame)
+            shapes.append(Shape(frame, frame, (place, place)))
+        both.append(Direction(tx, rx, shapes, [sizes.index(size) for size in order], profile.flows))
     return both
 
 
-def ours_pps(loop: Testpmd, ring_size: int, seconds: float, *, timed: bool) -> float:
+def ours_pps(
+    loop: Testpmd,
+    ring_size: int,
+    seconds: float,
+    *,
+    timed: bool = True,
+    profile: Profile = PLAIN,
+) -> float:
     with connected(loop, ring_size) as engine:
-        counts = engine.trial(directions(), rate_pps=None, duration_s=seconds, timed=timed)
+        sent = directions(profile)
+        counts = engine.trial(sent, rate_pps=None, duration_s=seconds, timed=timed)
     assert not any(c.corrupted or c.foreign or c.duplicated for c in counts), counts
     return sum(c.received for c in counts) / seconds
 
@@ -197,11 +225,34 @@ def tenth(loop: Testpmd, ring_size: int, rate_pps: float, seconds: float) -> dic
     }
 
 
+def profiles(loop: Testpmd, runs: int, seconds: float) -> dict[str, object]:
+    """Compare the profiles, print a table, return it for the JSON object."""
+    table: dict[str, dict[str, object]] = {}
+    for ring_size in (1024, 16384):
+        pps: dict[str, list[float]] = {name: [] for name in PROFILES}
+        for _ in range(runs):
+            for name, profile in PROFILES.items():
+                pps[name].append(ours_pps(loop, ring_size, seconds, profile=profile))
+        # Pairs of one round: what else happens on the machine meets both.
+        ratios = {
+            name: statistics.median(a / b for a, b in zip(each, pps["one flow"], strict=True))
+            for name, each in pps.items()
+        }
+        print(f"profiles, ring of {ring_size} [Mpps], both directions; part of one flow's rate")
+        for name, each in pps.items():
+            all_runs = " ".join(f"{value / 1e6:6.2f}" for value in each)
+            median = statistics.median(each) / 1e6
+            print(f"  {name:20} {median:6.2f}   {ratios[name]:5.2f}   runs {all_runs}")
+        table[f"ring {ring_size}"] = {"runs_pps": pps, "ratio_to_one_flow": ratios}
+    return {"profiles": table}
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--json", action="store_true", help="print one JSON object as last line")
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--seconds", type=float, default=2.0)
+    parser.add_argument("--only-profiles", action="store_true")
     parser.add_argument("--tenth-seconds", type=float, default=10.0)
     options = parser.parse_args(arguments)
 
@@ -212,6 +263,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         directory = Path(name)
         with testpmd(directory, LOOP_CPU, "server", "io") as loop:
             os.sched_setaffinity(0, {GENERATOR_CPU})
+            compared = profiles(loop, options.runs, options.seconds)
+            if options.only_profiles:
+                if options.json:
+                    print(json.dumps({"benchmark": "memif_generator", **compared}))
+                return
             for _ in range(options.runs):
                 runs[timed].append(ours_pps(loop, 1024, options.seconds, timed=True))
                 runs[untimed].append(ours_pps(loop, 1024, options.seconds, timed=False))
@@ -250,6 +306,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             "ratio_to_flowgen": medians[timed] / medians[flowgen],
             "latency_cost_ratio": cost,
             "tenth": tenths,
+            **compared,
         }
         print(json.dumps(result))
 

@@ -11,10 +11,13 @@ from time import monotonic_ns
 from zlib import crc32
 
 from pytest_vswitch.errors import DutError
+from pytest_vswitch.traffic.frames import is_tagged
 from pytest_vswitch.traffic.generator import DirectionCounts
+from pytest_vswitch.traffic.pattern import Shape
+from pytest_vswitch.traffic.pieces import read_exact
 from pytest_vswitch.traffic.port import Port
-from pytest_vswitch.traffic.ring import NEXT
-from pytest_vswitch.traffic.stream import Stream, join
+from pytest_vswitch.traffic.replay import Replay
+from pytest_vswitch.traffic.stream import Stream
 
 _MS = 1_000_000
 
@@ -49,10 +52,13 @@ class Direction:
 
     tx: int
     rx: int
-    frame: bytes
-    expected: bytes
-    stamps: tuple[int, int]
-    """Place of the stamp in `frame` and in `expected` [bytes]."""
+    shapes: Sequence[Shape]
+    """One of each size."""
+    order: Sequence[int] = (0,)
+    """The sizes that frames have in turn, as places in `shapes`."""
+    flows: int = 1
+    replay: bool = False
+    """Whether the shapes are exact frames, without stamps, to be sent in turn."""
 
 
 class Engine:
@@ -75,7 +81,7 @@ class Engine:
         self._trials = 0
         self._finishing = False
         self._directions: Sequence[Direction] = ()
-        self._streams: Sequence[Stream] = ()
+        self._streams: Sequence[Stream | Replay] = ()
 
     def exchange(
         self,
@@ -92,7 +98,9 @@ class Engine:
         """
         self._settle()
         longest = max((len(frame) for queue in frames.values() for frame in queue), default=64)
+        tagged = any(is_tagged(frame) for queue in frames.values() for frame in queue)
         for port in self._ports:
+            port.keep_tags(tagged)
             port.check_length(longest)
             port.tx.lay_out(longest)
             port.rx.lay_out(max(longest, 2048))
@@ -108,7 +116,7 @@ class Engine:
             for number, queue in queues.items():
                 _send_exact(self._ports[number], queue)
             for number, port in enumerate(self._ports):
-                arrived = _read_exact(port)
+                arrived = read_exact(port.rx)
                 back[number] += arrived
                 missing -= len(arrived)
                 if arrived:
@@ -126,13 +134,14 @@ class Engine:
         *,
         rate_pps: float | None,
         duration_s: float,
+        burst_frames: int = 1,
         timed: bool = True,
     ) -> list[DirectionCounts]:
         """Offer `rate_pps`, over all directions, for `duration_s`; return what became of it.
 
-        Each direction's frames come due evenly. Not offered (`sent < intended`) is
-        what comes due while the engine is late by more than a ring: a wire would
-        have brought these frames one by one, so the DUT must not be blamed. Of
+        Each direction's frames come due evenly, `burst_frames` at a time. Not offered
+        (`sent < intended`) is what comes due while the engine is late by more than a ring: a
+        wire would have brought these frames one by one, so the DUT must not be blamed. Of
         what is offered, the frames that find the ring full are `refused`: the DUT
         did not take them, as a NIC misses frames when nobody empties its queue.
 
@@ -142,24 +151,18 @@ class Engine:
         self._settle()
         total = round((rate_pps or 0) * duration_s)
         self._trials += 1
-        streams = []
+        streams: list[Stream | Replay] = []
         for number, direction in enumerate(directions):
-            self._ports[direction.tx].check_length(len(direction.frame))
-            self._ports[direction.rx].check_length(len(direction.expected))
+            longest = max(direction.shapes, key=lambda shape: len(shape.frame))
+            self._ports[direction.tx].check_length(len(longest.frame))
+            self._ports[direction.rx].check_length(len(longest.expected))
+            tagged = any(is_tagged(shape.expected) for shape in direction.shapes)
+            self._ports[direction.rx].keep_tags(tagged)
             share = total * (number + 1) // len(directions) - total * number // len(directions)
-            stream = Stream(
-                self._ports[direction.tx],
-                self._ports[direction.rx],
-                direction.frame,
-                direction.expected,
-                stamps=direction.stamps,
-                stream_id=(self._trials * len(directions) + number) & 0xFFFF,
-                intended=share,
-                timed=timed,
-            )
-            streams.append(stream)
+            stream_id = (self._trials * len(directions) + number) & 0xFFFF
+            streams.append(self._stream(direction, share, stream_id, timed=timed))
         try:
-            self._send(streams, rate_pps, int(duration_s * 1e9))
+            self._send(streams, rate_pps, int(duration_s * 1e9), burst_frames)
         except Aborted:
             # What is under way would come back in the next trial.
             with suppress(DutError):
@@ -167,6 +170,25 @@ class Engine:
             raise
         self._directions, self._streams = directions, streams
         return self.recount()
+
+    def _stream(
+        self, direction: Direction, intended: int, stream_id: int, *, timed: bool
+    ) -> Stream | Replay:
+        tx, rx = self._ports[direction.tx], self._ports[direction.rx]
+        if direction.replay:
+            sent = [shape.frame for shape in direction.shapes]
+            expected = [shape.expected for shape in direction.shapes]
+            return Replay(tx, rx, sent, expected, intended)
+        return Stream(
+            tx,
+            rx,
+            direction.shapes,
+            order=direction.order,
+            flows=direction.flows,
+            stream_id=stream_id,
+            intended=intended,
+            timed=timed,
+        )
 
     def finish(self) -> None:
         """For `watch`: the trial under way sends no more; what was due by now is `intended`."""
@@ -185,7 +207,13 @@ class Engine:
             for stream, direction in zip(self._streams, self._directions, strict=True)
         ]
 
-    def _send(self, streams: Sequence[Stream], rate_pps: float | None, duration_ns: int) -> None:
+    def _send(
+        self,
+        streams: Sequence[Stream | Replay],
+        rate_pps: float | None,
+        duration_ns: int,
+        burst_frames: int,
+    ) -> None:
         tick_ns = self._tick_ns(rate_pps, len(streams))
         start = monotonic_ns()
         self._finishing = False
@@ -201,7 +229,10 @@ class Engine:
                 if rate_pps is None:
                     stream.fill()
                 else:
-                    stream.offer(stream.intended * elapsed // duration_ns)
+                    due = stream.intended * elapsed // duration_ns
+                    if elapsed < duration_ns:
+                        due -= due % burst_frames
+                    stream.offer(due, start + elapsed)
             if elapsed == duration_ns:
                 return
             if tick_ns:
@@ -210,7 +241,7 @@ class Engine:
             else:
                 self._rest(0)
 
-    def _linger(self, streams: Sequence[Stream]) -> None:
+    def _linger(self, streams: Sequence[Stream | Replay]) -> None:
         """Before sleeping: wait awake for a fast DUT, whose latency is less than a tick.
 
         A DUT that is slower gets the CPU instead: each time in vain, the next
@@ -229,7 +260,7 @@ class Engine:
         self._in_vain = min(self._in_vain + 1, _MOST_IN_VAIN)
         self._attempt_in = 1 << self._in_vain
 
-    def _drain(self, streams: Sequence[Stream]) -> None:
+    def _drain(self, streams: Sequence[Stream | Replay]) -> None:
         """Collect until all frames are back, or nothing has moved for the quiet time."""
         moved = start = monotonic_ns()
         pending = sum(stream.pending for stream in streams)
@@ -286,20 +317,3 @@ def _send_exact(port: Port, queue: list[bytes]) -> None:
     del queue[:count]
     if count:
         port.tx.give(count)
-
-
-def _read_exact(port: Port) -> list[bytes]:
-    frames = []
-    slots: list[int] = []
-    used = 0
-    for number in range(port.rx.filled()):
-        slots.append(port.rx.slot + number & (port.rx.size - 1))
-        if port.rx.lengths[slots[-1]] & NEXT:
-            continue
-        frames.append(join(port.rx, slots))
-        port.rx.lengths[slots] = port.rx.capacity << 32
-        used += len(slots)
-        slots = []
-    if used:
-        port.rx.give_back(used)
-    return frames

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import InputError
@@ -36,14 +37,17 @@ def get_ready() -> None:
     ).start()
 
 
-def template(flow: Flow, frame_bytes: int) -> bytes:
+def template(flow: Flow, frame_bytes: int, tags: Sequence[int] = ()) -> bytes:
     """The frame of a flow, without FCS, `STAMP` in its place.
 
-    `frame_bytes` includes the FCS. Raises InputError if no such frame exists.
+    `frame_bytes` includes the FCS, and VLAN tags: the flow's or `tags`, see `Profile`. The
+    IPv4 header checksum is the same for all sizes, as length and identification add up to the
+    same. Raises InputError if no such frame exists.
     """
-    least = MIN_FRAME_BYTES + (0 if flow.vlan is None else VLAN_BYTES)
+    tag_bytes = VLAN_BYTES * (len(tags) + (flow.vlan is not None))
+    least = MIN_FRAME_BYTES + tag_bytes
     if not least <= frame_bytes <= MAX_FRAME_BYTES:
-        tagged = "" if flow.vlan is None else " and VLAN tag"
+        tagged = "" if not tag_bytes else " and VLAN tag" + "s" * (len(tags) > 1)
         raise InputError(
             f"frame size {frame_bytes}: from {least} to {MAX_FRAME_BYTES} bytes, "
             f"FCS{tagged} included"
@@ -52,23 +56,43 @@ def template(flow: Flow, frame_bytes: int) -> bytes:
     from scapy.layers.inet import IP, UDP
     from scapy.packet import Raw
 
-    payload = frame_bytes - FCS_BYTES - HEADER_BYTES - (least - MIN_FRAME_BYTES)
+    payload = frame_bytes - FCS_BYTES - HEADER_BYTES - tag_bytes
     pattern = bytes(range(256)) * (payload // 256 + 1)
     packet = (
-        ethernet(flow)
-        / IP(src=flow.src_ip, dst=flow.dst_ip, ttl=64, id=0)
+        ethernet(flow, tags)
+        / IP(src=flow.src_ip, dst=flow.dst_ip, ttl=64, id=MAX_FRAME_BYTES - payload)
         / UDP(sport=49184, dport=49184, chksum=0)
         / Raw(STAMP + pattern[: payload - STAMP_BYTES])
     )
     return bytes(packet)
 
 
-def ethernet(flow: Flow) -> Packet:
-    """The Ethernet header of a flow, tagged if the flow is, for scapy to build on."""
-    from scapy.layers.l2 import Dot1Q, Ether
+def ethernet(flow: Flow, tags: Sequence[int] = ()) -> Packet:
+    """The Ethernet header of a flow with its tag, or with `tags`, for scapy to build on.
+
+    Raises InputError when both are asked for, and for a VLAN id that there is not.
+    """
+    from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 
     header = Ether(src=flow.src_mac, dst=flow.dst_mac)
-    return header if flow.vlan is None else header / Dot1Q(vlan=flow.vlan)
+    if flow.vlan is not None:
+        if tags:
+            raise InputError(
+                f"VLAN tags: this topology gives frames a tag itself ({flow.vlan}), "
+                "so the profile must have none"
+            )
+        return header / Dot1Q(vlan=flow.vlan)
+    for tag in tags:
+        if not 1 <= tag <= 4094:
+            raise InputError(f"VLAN id {tag}: from 1 to 4094 (IEEE 802.1Q)")
+    for tag in tags[:-1]:
+        header /= Dot1AD(vlan=tag)
+    return header / Dot1Q(vlan=tags[-1]) if tags else header
+
+
+def is_tagged(frame: bytes) -> bool:
+    """Whether a VLAN tag comes first after the addresses (IEEE 802.1Q, 802.1ad)."""
+    return frame[12:14] in (b"\x81\x00", b"\x88\xa8")
 
 
 def stamp_offset(frame: bytes) -> int:

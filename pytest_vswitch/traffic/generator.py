@@ -10,6 +10,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.traffic.profile import PLAIN, Capabilities, Profile
+
 
 @dataclass(frozen=True, slots=True)
 class Offer:
@@ -20,12 +23,17 @@ class Offer:
     duration_s: float
     """How long to send [s]; waiting for the last frames comes on top."""
     frame_bytes: int
-    """Frame size with FCS [bytes]."""
+    """Frame size with FCS [bytes]; of several sizes, the rounded mean."""
+    profile: Profile = PLAIN
 
 
 @dataclass(frozen=True, slots=True)
 class Latency:
-    """One-way delay through the DUT, seen by the generator, of one direction [µs]."""
+    """One-way delay through the DUT, seen by the generator, of one direction [µs].
+
+    From when a frame was sent, or, if that was late, from when it was due; of the frames
+    that came back, and of those that were due and never sent (see `traffic.stream`).
+    """
 
     samples: int
     min_us: float
@@ -34,6 +42,34 @@ class Latency:
     p99_us: float
     p999_us: float
     max_us: float
+    mean_us: float | None = None
+    p9999_us: float | None = None
+    ipdv_p50_us: float | None = None
+    """Change of delay from one frame to the next, without sign (RFC 5481 section 4.1)."""
+    ipdv_p99_us: float | None = None
+    ipdv_p999_us: float | None = None
+    ipdv_max_us: float | None = None
+    late: int = 0
+    """Samples, of all, that are timed from when they were due: the generator was late."""
+    histogram: str = ""
+    """All samples [ns], as HdrHistogram's libraries read them (V2, compressed, base64)."""
+
+    @property
+    def pdv_p50_us(self) -> float:
+        """Delay beyond the shortest (RFC 5481 section 4.2)."""
+        return self.p50_us - self.min_us
+
+    @property
+    def pdv_p99_us(self) -> float:
+        return self.p99_us - self.min_us
+
+    @property
+    def pdv_p999_us(self) -> float:
+        return self.p999_us - self.min_us
+
+    @property
+    def pdv_max_us(self) -> float:
+        return self.max_us - self.min_us
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +134,15 @@ class DirectionCounts:
         return self.sent - self.received
 
 
+def require(generator: Generator, profile: Profile) -> None:
+    """Raise InputError if the generator cannot send these frames."""
+    if lack := generator.capabilities.lacks(profile):
+        raise InputError(
+            f"{generator.description} {lack}: ask for other frames (--imix, --flows, --vlan, "
+            "--burst, --pcap), or take another generator (`generator.kind` in the lab)"
+        )
+
+
 class Generator(Protocol):
     """A traffic generator that is attached to a topology's ports."""
 
@@ -109,6 +154,10 @@ class Generator(Protocol):
     def simulated(self) -> bool:
         """Whether no frame of it ever existed."""
 
+    @property
+    def capabilities(self) -> Capabilities:
+        """What it can send and see."""
+
     def exchange(
         self, frames: Mapping[int, Sequence[bytes]], *, wait_s: float
     ) -> Mapping[int, list[bytes]]:
@@ -118,7 +167,10 @@ class Generator(Protocol):
         """
 
     def start(self, offer: Offer) -> None:
-        """Begin one trial; returns at once."""
+        """Begin one trial; returns at once.
+
+        Raises InputError for an offer that `capabilities` do not cover.
+        """
 
     def poll(self, timeout_s: float) -> Sequence[DirectionCounts] | None:
         """Wait up to `timeout_s` for the trial's end: its counts, or None if it still runs.

@@ -41,6 +41,9 @@ class Port(Protocol):
     def check_length(self, longest: int) -> None:
         """Raise InputError if it cannot carry frames of so many bytes, without FCS."""
 
+    def keep_tags(self, tagged: bool) -> None:
+        """Whether frames will come with VLAN tags, which are to stay in them."""
+
     def check_kept_up(self) -> None:
         """Raise HostError if frames that arrived since `discard` were lost before it read them."""
 

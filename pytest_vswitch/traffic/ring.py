@@ -36,8 +36,9 @@ COOKIE = 0x3E31F20
 NEXT = 1
 """Descriptor flag: the frame goes on in the next slot."""
 
-_BUFFER_BYTES = 9728
-_LINE = 64
+LINE_BYTES = 64
+_BUFFER_BYTES = 9792
+_MANY_LINES = 8
 _HEADER_BYTES = 128
 _DESCRIPTOR_BYTES = 16
 _MASK_INTERRUPT = 1
@@ -53,6 +54,15 @@ def header_bytes(size: int) -> int:
 def buffer_bytes(size: int) -> int:
     """What the buffers of a ring take."""
     return size * _BUFFER_BYTES
+
+
+def row_bytes(capacity: int, pad: int) -> int:
+    """What a buffer takes: whole cache lines; of many, an odd number.
+
+    Then the first lines of all buffers do not compete for the same few places of a cache.
+    """
+    lines = -(-(pad + capacity) // LINE_BYTES)
+    return LINE_BYTES * (lines | 1 if lines >= _MANY_LINES else lines)
 
 
 class Ring:
@@ -87,7 +97,7 @@ class Ring:
         Clears all buffers: the bytes around a frame are and stay zero. Only while
         the server has no business with the ring.
         """
-        stride = -(-(pad + capacity) // _LINE) * _LINE
+        stride = row_bytes(capacity, pad)
         area = self._area[: self.size * stride]
         area[:] = 0
         self.rows = area.view(np.int64).reshape(self.size, stride // 8)

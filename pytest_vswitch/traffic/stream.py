@@ -13,6 +13,11 @@ Every frame received is one of:
 - corrupted: of this stream (by its stream id or by its whole stamp), a byte is wrong;
 - foreign: everything else. Frames of an earlier trial are foreign, for the stream id
   changes with each trial, and so is one that 262144 later ones have overtaken.
+
+Delays count from when a frame was sent, as long as that was when it was due. While the
+generator is away (others have its core, the machine stalls), frames come due that it sends
+afterwards, at once: these are timed from when they were due, or the stall that held
+up generator and DUT alike would hardly be seen (coordinated omission).
 """
 
 from __future__ import annotations
@@ -26,11 +31,18 @@ import numpy.typing as npt
 
 from pytest_vswitch.traffic.frames import STAMP_BYTES
 from pytest_vswitch.traffic.generator import Announcement, DirectionCounts, Silence
-from pytest_vswitch.traffic.latency import Histogram
+from pytest_vswitch.traffic.latency import Delays
+from pytest_vswitch.traffic.lines import Heads
+from pytest_vswitch.traffic.pattern import Pattern, Shape
+from pytest_vswitch.traffic.pieces import join_rows
 from pytest_vswitch.traffic.port import Port
-from pytest_vswitch.traffic.ring import NEXT, Ring, Words
+from pytest_vswitch.traffic.ring import NEXT, Words
 
 _SHORT_RUN = 48
+_ON_TIME_NS = 200_000
+"""A frame sent so soon after it was due is on time: twice the longest tick of the engine."""
+_PIECES = 64
+"""Frames that are late are timed in so many groups."""
 _LEDGER = 1 << 18  # how many frames a stream can have under way
 _SILENCES = 8  # how many times without a frame are told
 _RARP = 0x3580  # as a little-endian machine reads the Ethernet type 0x8035
@@ -44,18 +56,19 @@ class Stream:
         self,
         tx: Port,
         rx: Port,
-        frame: bytes,
-        expected: bytes,
+        shapes: Sequence[Shape],
         *,
-        stamps: tuple[int, int],
+        order: Sequence[int] = (0,),
+        flows: int = 1,
         stream_id: int,
         intended: int,
         timed: bool = True,
     ) -> None:
-        """Write `frame` into all buffers of `tx`; `expected` is what must arrive at `rx`.
+        """Write frames into all buffers of `tx`, and make ready for what must arrive at `rx`.
 
-        `stamps` are the places of the stamp in the two. `timed=False` saves stamping
-        the time, and yields no latency. The port's ring must be empty.
+        There is a shape for each size, and `order` is that in which they are sent; see
+        `Pattern`. `timed=False` saves stamping the time, and yields no latency. The port's
+        ring must be empty. Raises InputError for what cannot be checked.
         """
         self.intended = intended
         self.not_offered = 0
@@ -69,7 +82,8 @@ class Stream:
         self.corrupted = 0
         self.foreign = 0
         self._timed = timed
-        self._histogram = Histogram()
+        self._delays = Delays()
+        self._looked_ns = 0  # when `offer` was last told what was due
         self._heard_ns = 0
         # (length, when it began), the longest first.
         self._silences: list[tuple[int, int]] = []
@@ -80,28 +94,34 @@ class Stream:
         # The same by batch, for frames that come back in order: (next batch's first, time).
         self._batches: deque[tuple[int, int]] = deque()
 
+        def pattern(frames: Sequence[bytes], stamp: int, run: int) -> Pattern:
+            return Pattern(
+                frames, stamp, order=order, flow_count=flows, stream_id=stream_id, run=run
+            )
+
         self._tx = tx.tx
-        pad, word = _place(stamps[0])
-        self._tx.lay_out(len(frame), pad)
-        self._tx.rows[:] = _row(frame, stamps[0], stream_id, pad)
+        self._sent = pattern([s.frame for s in shapes], shapes[0].stamps[0], self._tx.size)
+        word = self._sent.word
+        self._tx.lay_out(self._sent.capacity, self._sent.pad)
+        self._tx.rows[:] = self._sent.row
         self._tx_sequence = self._tx.rows[:, word]
         self._tx_time = self._tx.rows[:, word + 1]
         self._tx_time[:] = 1
         self._count = np.arange(self._tx.size, dtype=np.int64)
 
         self._rx = rx.rx
-        pad, self._word = _place(stamps[1])
-        # No room for more than the expected frame: what is longer arrives in two pieces.
-        self._rx.lay_out(len(expected), pad)
+        self._right = pattern([s.expected for s in shapes], shapes[0].stamps[1], self._rx.size)
+        self._word = self._right.word
+        # No room for more than the longest frame: what is longer arrives in two pieces.
+        self._rx.lay_out(self._right.capacity, self._right.pad)
         self._stream_id = stream_id
-        self._id_place = (pad + stamps[1]) // 2
-        self._stamp_end = stamps[1] + STAMP_BYTES
-        self._row = _row(expected, stamps[1], stream_id, pad)
-        self._image = np.tile(self._row, (self._rx.size, 1))
-        self._image_sequence = self._image[:, self._word]
-        self._image_time = self._image[:, self._word + 1]
-        self._equal = np.empty(self._image.shape, np.bool_)
-        self._good = len(expected) << 32
+        self._image_bytes = bytearray(self._right.image().tobytes())
+        self._image = np.frombuffer(self._image_bytes, np.int64).reshape(-1, self._right.head)
+        self._heads = Heads(self._rx.rows, self._right.head)
+        self._lines = self._right.lines(self._rx.rows)
+        if self._lines:
+            self._rx.rows[:] = self._right.row
+        self._empty = self._right.capacity << 32
 
     @property
     def accounted(self) -> int:
@@ -117,34 +137,60 @@ class Stream:
         """Whether the last frame given to the DUT has come back."""
         return self._next == self.accepted
 
-    def offer(self, due: int) -> None:
-        """Offer what is due by now of the intended frames, `due` counted from the start.
+    def offer(self, due: int, at_ns: int = 0) -> None:
+        """Offer what is due at `at_ns` of the intended frames, `due` counted from the start.
 
         More than a ring at once cannot be offered evenly any more: the excess is not
         offered at all. Of the rest, the DUT refuses what its ring has no room for.
         """
-        count = due - self.accounted
+        away_ns, self._looked_ns = at_ns - (self._looked_ns or at_ns), at_ns
+        count = new = due - self.accounted
         if count <= 0:
             return
         if count > self._tx.size:
             self.not_offered += count - self._tx.size
             count = self._tx.size
+        left_out = new - count
         room = self._tx.size - self._tx.pending()
         if count > room:
             self.refused += count - room
             count = room
-        self.send(count)
+        if self._timed and away_ns > _ON_TIME_NS:
+            self._send_late(left_out, count, new, away_ns)
+        else:
+            self.send(count)
+
+    def _send_late(self, left_out: int, count: int, new: int, away_ns: int) -> None:
+        """Send `count` of the frames that came due evenly while the generator was away.
+
+        `left_out` came due before, and are not sent.
+        """
+        back_ns = self._looked_ns
+        if left_out:
+            waited_ns = monotonic_ns() - back_ns
+            first_ns, last_ns = away_ns, away_ns * (new - left_out) // new
+            self._delays.never_sent(left_out, first_ns + waited_ns, last_ns + waited_ns)
+        pieces = min(count, _PIECES)
+        for piece in range(pieces):
+            first, end = count * piece // pieces, count * (piece + 1) // pieces
+            middle = left_out + (first + end + 1) / 2
+            due_ns = back_ns - away_ns + int(away_ns * middle / new)
+            # What comes due in another stream at that time must not look like this one's.
+            self.send(end - first, due_ns & -16 | self._stream_id & 15)
 
     def fill(self) -> None:
         """Offer whatever the DUT has room for (to measure the generator itself)."""
         self.send(self._tx.size - self._tx.pending())
 
-    def send(self, count: int) -> None:
+    def send(self, count: int, due_ns: int = 0) -> None:
         """Stamp and give `count` frames, for which there is room."""
         if not count:
             return
         left, slot = count, self._tx.slot
         now_ns = monotonic_ns() if self._timed else 1
+        if due_ns and now_ns - due_ns > _ON_TIME_NS:
+            now_ns = due_ns
+            self._delays.late += count
         while left:
             entry = self.accepted & (_LEDGER - 1)
             step = min(left, self._tx.size - slot, _LEDGER - entry)
@@ -152,6 +198,10 @@ class Stream:
             np.add(self._count[:step], self.accepted, out=self._tx_sequence[slot:end])
             if self._timed:
                 self._tx_time[slot:end] = now_ns
+            self._sent.write_flows(self._tx.rows[slot:end], self.accepted)
+            if self._sent.mixed:
+                self._sent.write_sizes(self._tx.rows[slot:end], self.accepted)
+                self._tx.lengths[slot:end] = self._sent.lengths.of(self.accepted, step)
             self._ledger[entry : entry + step] = now_ns
             self.accepted += step
             slot = end & (self._tx.size - 1)
@@ -210,7 +260,7 @@ class Stream:
             reordered=self.reordered,
             corrupted=self.corrupted,
             foreign=self.foreign,
-            latency=self._histogram.summary() if self._timed else None,
+            latency=self._delays.summary() if self._timed else None,
             silences=tuple(
                 Silence((began + ahead_ns) / 1e9, length / 1e6) for length, began in self._silences
             ),
@@ -229,15 +279,24 @@ class Stream:
         entry = first & (_LEDGER - 1)
         count = min(count, _LEDGER - entry)
         end = slot + count
-        if np.count_nonzero(rx.lengths[slot:end] == self._good) != count:
+        lengths = rx.lengths[slot:end]
+        if np.count_nonzero(lengths == self._right.lengths.of(first, count)) != count:
             return 0
         sent = self._ledger[entry : entry + count]
-        np.add(self._count[:count], first, out=self._image_sequence[:count])
-        self._image_time[:count] = sent
-        equal = self._equal[:count]
-        np.equal(rx.rows[slot:end], self._image[:count], out=equal)
-        if np.count_nonzero(equal) != equal.size:
+        place = first % self._right.lengths.period
+        image = self._image[place : place + count]
+        np.add(self._count[:count], first, out=image[:, self._word])
+        image[:, self._word + 1] = sent
+        self._right.write_flows(image, first)
+        # Faster than numpy: it compares the memory, at that place.
+        if not self._image_bytes.startswith(
+            self._heads.of(slot, end).data, 8 * self._right.head * place
+        ):
             return 0
+        if self._lines:
+            if not self._lines.are_right(slot, first, count):
+                return 0
+            lengths[:] = self._empty
         if self._timed:
             self._time_run(now_ns, first, first + count)
         np.negative(sent, out=sent)
@@ -266,22 +325,21 @@ class Stream:
         rows = rx.rows[slots]
         used = count
         if np.any(lengths & NEXT):
-            rows, lengths, used = _join(rx, slots, rows, lengths)
-        rx.lengths[slots[:used]] = self._good
+            rows, lengths, used = join_rows(rx, slots, rows, lengths)
+        rx.lengths[slots[:used]] = self._empty
+        if self._lines:
+            rx.rows[slots[:used]] = self._right.row
         lengths >>= 32
         announced = self._announced(slots, rows, now_ns)
 
         sequence = rows[:, self._word]
         time = rows[:, self._word + 1]
-        equal = rows == self._row
-        equal[:, self._word : self._word + 2] = True
-        # Beyond the length a buffer may hold an older frame's bytes: those do not count.
-        right = equal.all(axis=1) & (lengths == self._good >> 32)
-        tagged = rows.view(np.uint16)[:, self._id_place] == self._stream_id
-        tagged &= lengths >= self._stamp_end - STAMP_BYTES + 2
+        right = self._right.right(rows, lengths, sequence)
+        tagged = rows.view(np.uint16)[:, self._right.id_place] == self._stream_id
+        tagged &= lengths >= self._right.stamp_end - STAMP_BYTES + 2
         known = (sequence >= max(0, self.accepted - _LEDGER)) & (sequence < self.accepted)
         noted = np.where(known, self._ledger[sequence & (_LEDGER - 1)], 0)
-        stamped = (noted != 0) & (np.abs(noted) == time) & (lengths >= self._stamp_end)
+        stamped = (noted != 0) & (np.abs(noted) == time) & (lengths >= self._right.stamp_end)
 
         fresh = np.flatnonzero(right & stamped & (noted > 0))
         self._receive(sequence[fresh], now_ns)
@@ -318,7 +376,8 @@ class Stream:
         entries = sequence & (_LEDGER - 1)
         sent = self._ledger[entries]
         if self._timed:
-            self._time(now_ns, np.sort(sent))
+            order = np.argsort(sequence)
+            self._time(now_ns, sequence[order], sent[order])
         self._ledger[entries] = -sent
 
     def _time_run(self, now_ns: int, first: int, end: int) -> None:
@@ -328,60 +387,20 @@ class Stream:
             behind, sent_ns = batches[0]
             if behind > first:
                 stop = min(behind, end)
-                self._histogram.add(now_ns - sent_ns, stop - first)
+                self._delays.add(first, stop - first, now_ns - sent_ns)
                 first = stop
             if behind <= first:
                 batches.popleft()
 
-    def _time(self, now_ns: int, sent: Words) -> None:
-        """Note the delays of frames seen now; those sent together lie together."""
-        first, count = sent.item(0), len(sent)
-        if sent.item(-1) == first:
-            self._histogram.add(now_ns - first, count)
-            return
-        start = 0
-        for end in (*(np.flatnonzero(sent[1:] != sent[:-1]) + 1).tolist(), count):
-            self._histogram.add(now_ns - sent.item(start), end - start)
-            start = end
-
-
-def join(ring: Ring, slots: Sequence[int]) -> bytes:
-    """The frame that these slots hold."""
-    pieces = []
-    for slot in slots:
-        length = int(ring.lengths[slot]) >> 32
-        pieces.append(ring.frame(slot)[:length].tobytes())
-    return b"".join(pieces)
-
-
-def _join(ring: Ring, slots: Words, rows: Words, lengths: Words) -> tuple[Words, Words, int]:
-    """Make one row and length of every frame in several pieces; also how many slots were used.
-
-    A last frame whose end has not arrived stays where it is.
-    """
-    ends = np.flatnonzero((lengths & NEXT) == 0)
-    used = int(ends[-1]) + 1 if len(ends) else 0
-    if not used and len(slots) == ring.size:
-        used = ring.size  # a frame without end
-        ends = np.array([used - 1])
-    starts = np.concatenate(([0], ends + 1))[: len(ends)]
-    for start, end in zip(starts[ends > starts], ends[ends > starts], strict=True):
-        whole = join(ring, slots[start : end + 1].tolist())
-        part = np.frombuffer(whole, np.uint8, min(len(whole), ring.capacity))
-        rows[start].view(np.uint8)[ring.pad : ring.pad + len(part)] = part
-        lengths[start] = len(whole) << 32
-    return rows[starts], lengths[starts], used
-
-
-def _place(stamp: int) -> tuple[int, int]:
-    """Padding before a frame that aligns the words of its stamp, and the first one's index."""
-    pad = -(stamp + 2) % 8
-    return pad, (pad + stamp + 2) // 8
-
-
-def _row(frame: bytes, stamp: int, stream_id: int, pad: int) -> npt.NDArray[np.int64]:
-    """A buffer with this frame: whole cache lines, zero around the frame."""
-    stamped = bytearray(frame)
-    stamped[stamp : stamp + STAMP_BYTES] = stream_id.to_bytes(2, "little") + bytes(16)
-    size = -(-(pad + len(frame)) // 64) * 64
-    return np.frombuffer((bytes(pad) + bytes(stamped)).ljust(size, b"\0"), np.int64)
+    def _time(self, now_ns: int, sequence: Words, sent: Words) -> None:
+        """Note the delays of frames seen now, in the order they were sent."""
+        noted = self._delays
+        delays = now_ns - sent
+        joined = np.diff(sequence, prepend=noted.next - 1) == 1
+        changes = np.abs(np.diff(delays, prepend=noted.last_ns))[joined]
+        for histogram, values in ((noted.histogram, delays), (noted.changes, changes)):
+            different, counts = np.unique(values, return_counts=True)
+            for value, count in zip(different.tolist(), counts.tolist(), strict=True):
+                histogram.add(value, count)
+        noted.apart += len(sequence) - len(changes)
+        noted.next, noted.last_ns = sequence.item(-1) + 1, delays.item(-1)

@@ -5,11 +5,14 @@ Reads one JSON object per line from its standard input and answers likewise:
     {"do": "connect", "ports": [...], "ring": 1024}
         each port {"socket", "id", "secret"} for memif, {"interface"} for af_packet;
         a memif server that sends on several queues wants as many {"rings": n};
-        a memif port with {"also": [socket, ...]} floods its frames to those servers, too
+        a memif port with {"also": [socket, ...]} floods its frames to those servers, too; one
+        with {"piece": n} has buffers of n bytes, and longer frames in several
         -> {"event": "connected", "peers": [...], "numpy": "..."}
     {"do": "exchange", "frames": {"0": [hex, ...]}, "expected": {"1": [CRC-32, ...]}, "wait_s": s}
         -> {"event": "exchanged", "frames": {"0": [hex, ...], ...}}
-    {"do": "start", "directions": [...], "rate_pps": r, "duration_s": s}
+    {"do": "start", "directions": [...], "rate_pps": r, "duration_s": s, "burst_frames": n}
+        each direction {"tx", "rx", "shapes": [{"frame", "expected", "stamps"}, ...], "order",
+        "flows"}, see `engine.Direction`; exact frames come with {"replay": true}
         -> {"event": "counts", "directions": [...]}
     {"do": "recount"} -> {"event": "counts", "directions": [...]}
     {"do": "finish"}  a trial under way sends no more, and is answered by its counts
@@ -41,8 +44,10 @@ from pytest_vswitch.errors import DutError, HostError, VswitchError
 from pytest_vswitch.traffic.af_packet.port import PacketPort
 from pytest_vswitch.traffic.engine import Aborted, Direction, Engine
 from pytest_vswitch.traffic.generator import DirectionCounts
+from pytest_vswitch.traffic.memif.chained import ChainedPort
 from pytest_vswitch.traffic.memif.flood import FloodPort
 from pytest_vswitch.traffic.memif.port import MemifPort
+from pytest_vswitch.traffic.pattern import Shape
 from pytest_vswitch.traffic.port import Port
 
 _CONNECT_S = 10.0
@@ -123,14 +128,16 @@ class Worker:
                         Direction(
                             tx=direction["tx"],
                             rx=direction["rx"],
-                            frame=bytes.fromhex(direction["frame"]),
-                            expected=bytes.fromhex(direction["expected"]),
-                            stamps=tuple(direction["stamps"]),
+                            shapes=[_shape(shape) for shape in direction["shapes"]],
+                            order=direction["order"],
+                            flows=direction["flows"],
+                            replay=direction.get("replay", False),
                         )
                         for direction in command["directions"]
                     ],
                     rate_pps=command["rate_pps"],
                     duration_s=command["duration_s"],
+                    burst_frames=command["burst_frames"],
                 )
                 return _counts(counts)
             case "recount":
@@ -153,9 +160,7 @@ class Worker:
 
     def _port(self, wanted: Mapping[str, Any], ring_size: int) -> Port:
         if self._kind == "af_packet":
-            return PacketPort(
-                wanted["interface"], ring_size=ring_size, tagged=wanted.get("tagged", False)
-            )
+            return PacketPort(wanted["interface"], ring_size=ring_size)
         links = [
             MemifPort(
                 socket,
@@ -166,7 +171,11 @@ class Worker:
             )
             for socket in (wanted["socket"], *wanted.get("also", ()))
         ]
-        return links[0] if len(links) == 1 else FloodPort(links, ring_size=ring_size)
+        if len(links) > 1:
+            return FloodPort(links, ring_size=ring_size)
+        if piece := wanted.get("piece"):
+            return ChainedPort(links[0], ring_size=ring_size, piece_bytes=piece)
+        return links[0]
 
     @property
     def _name(self) -> str:
@@ -214,6 +223,11 @@ class Worker:
         if reason:
             self._lost = self._lost or reason
             self._poll.unregister(fd)
+
+
+def _shape(told: Mapping[str, Any]) -> Shape:
+    frame, expected = bytes.fromhex(told["frame"]), bytes.fromhex(told["expected"])
+    return Shape(frame, expected, tuple(told["stamps"]))
 
 
 def _counts(counts: Sequence[DirectionCounts]) -> dict[str, object]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import sys
 from collections.abc import Mapping, Sequence
 from types import TracebackType
@@ -11,11 +9,10 @@ from typing import Any, Protocol
 from zlib import crc32
 
 import pytest_vswitch
-from pytest_vswitch import errors
-from pytest_vswitch.errors import DeadlineError, DutError, HostError, VswitchError
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.topologies.topology import Flow
-from pytest_vswitch.traffic import frames
+from pytest_vswitch.traffic import flows, frames
 from pytest_vswitch.traffic.generator import (
     Announcement,
     DirectionCounts,
@@ -23,17 +20,14 @@ from pytest_vswitch.traffic.generator import (
     Offer,
     Silence,
 )
+from pytest_vswitch.traffic.profile import Capabilities, Profile
+from pytest_vswitch.traffic.worker_process import REPLY_S, Silent, WorkerProcess, portions
 
-_EVENT = re.compile(r'^\{"event": .*\}\r?\n', re.MULTILINE)
 _START_S = 30.0
-_REPLY_S = 15.0
-"""Beyond the time that a command itself may take."""
-_AT_ONCE = 64
-_AT_ONCE_BYTES = 1 << 17
-"""Frames per port, and their bytes, that one command exchanges: a longer line of JSON is hard
-to handle."""
-_DYING_S = 1.0
-"""A program's pipes close before it has ended: the kernel frees its memory between."""
+_TICK_US = 100.0
+"""How long a worker that shares its core may sleep between two looks; see `engine`."""
+_TAGS = 2
+_FLOWS_TRIED = 16
 
 
 class Way(Protocol):
@@ -83,20 +77,33 @@ class WorkerGenerator:
         command: Sequence[str] = (),
         place: str = "",
     ) -> None:
-        self._host = host
         self._kind = kind
         self._name = f"{kind} generator"
         self._ports = ports
-        self._prefix = command
         self._place = place
         self._way = way
         self._cpu = cpu
         self._ring_size = ring_size
-        self._process: Process | None = None
-        self._running = False
+        # One thread is all it needs: numpy's would only take the DUT's cores.
+        argv = [*command, "env", "OPENBLAS_NUM_THREADS=1"]
+        argv += [*host.python("pytest_vswitch.traffic.worker"), kind]
+        argv += [] if cpu is None else ["--cpu", str(cpu)]
+        self._worker = WorkerProcess(host, self._name, argv)
         self._numpy = ""
         self.peers: Sequence[str] = ()
         """What the other end of each port calls itself, e.g. `DPDK 22.11.11`."""
+
+    @property
+    def capabilities(self) -> Capabilities:
+        """A burst must fit the ring; see docs/profiles.md."""
+        return Capabilities(
+            latency_resolution_us=_TICK_US if self._cpu is None else 0.0,
+            mixed_sizes=True,
+            max_flows=flows.MOST,
+            max_burst_frames=self._ring_size,
+            max_tags=_TAGS,
+            replay=True,
+        )
 
     @property
     def description(self) -> str:
@@ -106,12 +113,16 @@ class WorkerGenerator:
         version = pytest_vswitch.__version__
         return f"pytest-vswitch {self._kind} {version} on {where}, ring {self._ring_size}{numpy}"
 
+    @property
+    def pid(self) -> int:
+        """Of the worker."""
+        return self._worker.pid
+
     def __enter__(self) -> WorkerGenerator:
-        self._process = self._spawn()
-        self._process.__enter__()
+        self._worker.__enter__()
         try:
-            self._command(do="connect", ports=self._ports, ring=self._ring_size)
-            connected = self._event(_START_S, "connected")
+            self._worker.command(do="connect", ports=self._ports, ring=self._ring_size)
+            connected = self._worker.event(_START_S, "connected")
         except BaseException:
             self.__exit__(*sys.exc_info())
             raise
@@ -125,9 +136,7 @@ class WorkerGenerator:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        process, self._process, self._running = self._process, None, False
-        if process is not None:
-            process.__exit__(kind, error, trace)
+        self._worker.__exit__(kind, error, trace)
 
     def exchange(
         self, frames: Mapping[int, Sequence[bytes]], *, wait_s: float
@@ -139,17 +148,14 @@ class WorkerGenerator:
         """
         self.abort()
         back: dict[int, list[bytes]] = {port: [] for port in range(len(self._ports))}
-        longest = max((len(frame) for queue in frames.values() for frame in queue), default=1)
-        size = min(_AT_ONCE, max(1, _AT_ONCE_BYTES // longest))
-        for first in range(0, max(map(len, frames.values()), default=0), size):
-            batch = {port: queue[first : first + size] for port, queue in frames.items()}
+        for batch in portions(frames):
             queues = {port: [frame.hex() for frame in queue] for port, queue in batch.items()}
             expected = {
                 self._way.peer(port): [crc32(self._way.transform(frame, port)) for frame in queue]
                 for port, queue in batch.items()
             }
-            self._command(do="exchange", frames=queues, expected=expected, wait_s=wait_s)
-            event = self._event(wait_s + _REPLY_S, "exchanged")
+            self._worker.command(do="exchange", frames=queues, expected=expected, wait_s=wait_s)
+            event = self._worker.event(wait_s + REPLY_S, "exchanged")
             for port, queue in event["frames"].items():
                 back[int(port)] += [bytes.fromhex(frame) for frame in queue]
         return back
@@ -157,120 +163,86 @@ class WorkerGenerator:
     def start(self, offer: Offer) -> None:
         """Begin one trial; returns at once.
 
-        Raises InputError for a frame size that no template has, or when the topology's
-        transform destroys the stamps.
+        Raises InputError for a profile that it cannot send, a frame size that no template
+        has, or when the topology's transform destroys the stamps.
         """
+        if lack := self.capabilities.lacks(offer.profile):
+            raise InputError(f"the {self._name} {lack}")
         self.abort()
-        directions = [self._direction(port, offer.frame_bytes) for port in range(len(self._ports))]
-        self._command(
+        directions = [self._direction(port, offer) for port in range(len(self._ports))]
+        self._worker.command(
             do="start",
             directions=directions,
             rate_pps=offer.rate_pps,
             duration_s=offer.duration_s,
+            burst_frames=offer.profile.burst_frames,
         )
-        self._running = True
+        self._worker.in_trial = True
 
     def poll(self, timeout_s: float) -> Sequence[DirectionCounts] | None:
         """Wait up to `timeout_s` for the trial's end: its counts, or None if it still runs."""
         try:
-            event = self._event(timeout_s, "counts")
-        except _Silent:
+            event = self._worker.event(timeout_s, "counts")
+        except Silent:
             return None
-        self._running = False
+        self._worker.in_trial = False
         return [_counts(direction) for direction in event["directions"]]
 
     def finish(self) -> None:
         """Send no more; `poll` tells what became of the trial, `intended` is what was due."""
-        if self._running:
-            self._command(do="finish")
+        if self._worker.in_trial:
+            self._worker.command(do="finish")
 
     def recount(self) -> Sequence[DirectionCounts]:
         """Look for stragglers of the trial that ended; its counts by now."""
-        self._command(do="recount")
-        return [_counts(direction) for direction in self._event(_REPLY_S, "counts")["directions"]]
+        self._worker.command(do="recount")
+        event = self._worker.event(REPLY_S, "counts")
+        return [_counts(direction) for direction in event["directions"]]
 
     def abort(self) -> None:
         """Stop sending at once; the trial's counts are thrown away."""
-        if self._running:
-            self._running = False
-            self._command(do="abort")
-            self._event(_REPLY_S, "aborted")
+        self._worker.abort()
 
-    def _spawn(self) -> Process:
-        # One thread is all it needs: numpy's would only take the DUT's cores.
-        argv = [*self._prefix, "env", "OPENBLAS_NUM_THREADS=1"]
-        argv += [*self._host.python("pytest_vswitch.traffic.worker"), self._kind]
-        if self._cpu is not None:
-            argv += ["--cpu", str(self._cpu)]
-        return self._host.spawn(argv, name=self._name, stop_with='{"do": "quit"}\n')
-
-    def _direction(self, tx_port: int, frame_bytes: int) -> dict[str, object]:
-        rx_port = self._way.peer(tx_port)
-        frame = frames.template(self._way.flow(tx_port), frame_bytes)
-        expected = self._way.transform(frame, tx_port)
+    def _direction(self, tx_port: int, offer: Offer) -> dict[str, object]:
+        profile = offer.profile
+        if profile.replay:
+            return self._replay(tx_port, profile.replay.frames)
+        order = profile.sizes or (offer.frame_bytes,)
+        sizes = sorted(set(order))
         return {
             "tx": tx_port,
-            "rx": rx_port,
-            "frame": frame.hex(),
-            "expected": expected.hex(),
-            "stamps": [frames.stamp_offset(frame), frames.stamp_offset(expected)],
+            "rx": self._way.peer(tx_port),
+            "shapes": [self._shape(tx_port, size, profile) for size in sizes],
+            "order": [sizes.index(size) for size in order],
+            "flows": profile.flows,
         }
 
-    def _command(self, **command: object) -> None:
-        if self._process is None:
-            raise HostError(f"the {self._name} is not running (use it in a `with` block)")
-        try:
-            self._process.write(json.dumps(command) + "\n")
-        except VswitchError:
-            raise self._died() from None
+    def _replay(self, tx_port: int, exact: Sequence[bytes]) -> dict[str, object]:
+        shapes = [
+            {
+                "frame": frame.hex(),
+                "expected": self._way.transform(frame, tx_port).hex(),
+                "stamps": [0, 0],
+            }
+            for frame in exact
+        ]
+        rx_port = self._way.peer(tx_port)
+        base = {"tx": tx_port, "rx": rx_port, "order": [], "flows": 1}
+        return {**base, "shapes": shapes, "replay": True}
 
-    def _event(self, timeout_s: float, wanted: str) -> dict[str, Any]:
-        """The worker's next event, which must be `wanted`; raises what it reports otherwise."""
-        if self._process is None:
-            raise HostError(f"the {self._name} is not running (use it in a `with` block)")
-        while True:
-            try:
-                text = self._process.read_until(_EVENT, timeout_s=timeout_s, what=wanted)
-            except DeadlineError:
-                raise _Silent(
-                    f"{self._name}: no {wanted!r} within {timeout_s:g} s; "
-                    f"its last output:\n{self._process.tail()}"
-                ) from None
-            except DutError:
-                raise self._died() from None
-            event = self._parse(text)
-            if event["event"] == wanted:
-                return event
-            if wanted == "aborted":
-                continue  # how the trial ended, just before it was aborted
-            self._running = False
-            if event["event"] == "failed":
-                kind = getattr(errors, str(event["kind"]), HostError)
-                raise kind(event["message"])
-            raise HostError(f"{self._name}: {event['event']!r} in place of {wanted!r}")
-
-    def _parse(self, text: str) -> dict[str, Any]:
-        line = text.strip().splitlines()[-1]
-        try:
-            event = json.loads(line)
-            event["event"]
-        except (ValueError, KeyError, TypeError):
-            raise HostError(f"{self._name}: cannot understand its answer {line!r}") from None
-        return dict(event)
-
-    def _died(self) -> HostError:
-        process = self._process
-        assert process is not None
-        self._running = False
-        status = process.status(within_s=_DYING_S)
-        how = "does not read its commands" if status is None else f"died (exit status {status})"
-        return HostError(
-            f"the {self._name} on {self._host.name} {how}; its last output:\n{process.tail()}"
-        )
-
-
-class _Silent(HostError):
-    """The worker lives, but has not said anything yet."""
+    def _shape(self, tx_port: int, frame_bytes: int, profile: Profile) -> dict[str, object]:
+        frame = frames.template(self._way.flow(tx_port), frame_bytes, profile.tags)
+        expected = self._way.transform(frame, tx_port)
+        stamps = [frames.stamp_offset(frame), frames.stamp_offset(expected)]
+        if profile.flows > 1:
+            for number in range(0, profile.flows, -(-profile.flows // _FLOWS_TRIED)):
+                made = self._way.transform(flows.put(frame, stamps[0], number), tx_port)
+                if made != flows.put(expected, stamps[1], number):
+                    raise InputError(
+                        "flows: the topology's transform() changes a frame's source address or "
+                        "UDP source port, so what comes back cannot be told apart"
+                    )
+        return {"frame": frame.hex(), "expected": expected.hex(), "stamps": stamps}
 
 
 def _counts(direction: Mapping[str, Any]) -> DirectionCounts:

@@ -23,6 +23,8 @@ from pytest_vswitch.traffic.memif.generator import on_sockets
 from pytest_vswitch.traffic.worker_generator import WorkerGenerator
 from tests.traffic.crossed import Crossed
 
+pytest.register_assert_rewrite("pytest_vswitch.traffic.contract")
+
 DEADLINE_S = 60.0
 _serial = itertools.count()
 

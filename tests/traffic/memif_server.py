@@ -61,8 +61,9 @@ class Ring:
     def take(self) -> bytes:
         flags, region, length, offset = struct.unpack_from("<HHII", self.region, self._slot())
         assert (flags, region) == (0, 0)
-        self._advance()
-        return self.region[offset : offset + length]
+        frame = self.region[offset : offset + length]
+        self._advance()  # now the client may write there
+        return frame
 
     def put(self, frame: bytes) -> None:
         """In as many buffers as it needs."""

@@ -1,13 +1,15 @@
 """A DUT of two interfaces that errs on purpose: `python reflector.py ERROR d0 d1`.
 
 Each frame that arrives at one leaves by the other with its MAC addresses swapped, unless
-the error says otherwise. Says `ready` first; ends with its standard input.
+the error says otherwise. Says `ready` first, and again for each line of its standard input,
+which is another error from now on; ends with its standard input.
 """
 
 from __future__ import annotations
 
 import select
 import socket
+import struct
 import sys
 from collections.abc import Callable, Sequence
 
@@ -46,9 +48,20 @@ FAULTS: dict[str, Fault] = {
 }
 
 
+def receive(door: socket.socket) -> bytes:
+    """The next frame, with the VLAN tag that the kernel takes out (packet(7))."""
+    frame, beside, _, _ = door.recvmsg(65536, 128)
+    for level, kind, data in beside:
+        status, *_, tag, protocol = struct.unpack_from("IIIHHHH", data)
+        if (level, kind) == (263, 8) and status & 0x10:  # TP_STATUS_VLAN_VALID
+            frame = frame[:12] + struct.pack("!HH", protocol or 0x8100, tag) + frame[12:]
+    return frame
+
+
 def open_port(name: str) -> socket.socket:
     door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
     door.setsockopt(263, 23, 1)  # PACKET_IGNORE_OUTGOING
+    door.setsockopt(263, 8, 1)  # PACKET_AUXDATA
     door.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
     door.bind((name, 3))
     return door
@@ -62,11 +75,16 @@ def main() -> None:
     while True:
         ready = select.select([sys.stdin, *ports], [], [])[0]
         if sys.stdin in ready:
-            return
+            if not (line := sys.stdin.readline()):
+                return
+            fault = FAULTS[line.strip()]
+            seen = [0, 0]
+            held.clear()
+            print("ready", flush=True)
         for port in range(2):
             if ports[port] not in ready:
                 continue
-            frame = ports[port].recv(65536)
+            frame = receive(ports[port])
             swapped = frame[6:12] + frame[:6] + frame[12:]
             for made in fault(port, seen[port], swapped):
                 ports[1 - port].send(made)

@@ -13,6 +13,7 @@ from pytest_vswitch.topologies.topology import plain_flow
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.af_packet.port import PacketPort
 from pytest_vswitch.traffic.engine import Direction, Engine
+from pytest_vswitch.traffic.pattern import Shape
 from tests.traffic.wires import Wires, inside, ip, wires
 
 FRAME = frames.template(plain_flow(0, 1), 64)
@@ -49,7 +50,7 @@ def engine(ports: list[PacketPort]) -> Engine:
 
 def test_a_trial_over_a_wire(ends: list[PacketPort]) -> None:
     (counts,) = engine(ends).trial(
-        [Direction(0, 1, FRAME, FRAME, (STAMP, STAMP))], rate_pps=5000, duration_s=0.5
+        [Direction(0, 1, [Shape(FRAME, FRAME, (STAMP, STAMP))])], rate_pps=5000, duration_s=0.5
     )
     assert counts.intended == 2500
     assert counts.received == counts.sent - counts.refused
@@ -78,7 +79,7 @@ def test_frames_that_the_generator_lost_are_not_the_duts_loss(ends: list[PacketP
 
     Verify: not a loss, but an error that says whose; the next trial begins anew.
     """
-    directions = [Direction(0, 1, FRAME, FRAME, (STAMP, STAMP))]
+    directions = [Direction(0, 1, [Shape(FRAME, FRAME, (STAMP, STAMP))])]
     ends[1]._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     with pytest.raises(HostError, match=r"the generator could not keep up on d0: it lost \d+ fr"):
         engine(ends).trial(directions, rate_pps=100_000, duration_s=0.2)

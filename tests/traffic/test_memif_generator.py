@@ -136,9 +136,7 @@ def test_many_long_frames_are_exchanged(attached: WorkerGenerator) -> None:
 def test_worker_dies(attached: WorkerGenerator) -> None:
     attached.start(Offer(rate_pps=1000.0, duration_s=600.0, frame_bytes=64))
     assert attached.poll(0.1) is None
-    process = attached._process
-    assert process is not None
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(attached.pid, signal.SIGKILL)
     with pytest.raises(HostError, match=r"the memif generator on local died \(exit status -9\)"):
         attached.poll(60.0)
     with pytest.raises(HostError, match="died"):
@@ -192,8 +190,10 @@ def test_worker_ends_with_its_input_during_a_trial(testpmd: Loop, sockets: list[
             flush=True,
         )
         assert json.loads(process.stdout.readline())["event"] == "connected"
-        directions = [{"tx": 0, "rx": 1, "frame": frame, "expected": frame, "stamps": [42, 42]}]
+        shape = {"frame": frame, "expected": frame, "stamps": [42, 42]}
+        directions = [{"tx": 0, "rx": 1, "shapes": [shape], "order": [0], "flows": 1}]
         trial = {"do": "start", "directions": directions, "rate_pps": 1e3, "duration_s": 600}
+        trial["burst_frames"] = 1
         print(json.dumps(trial), file=process.stdin, flush=True)
         time.sleep(0.2)  # the trial runs, or is about to
         output, _ = process.communicate(timeout=60)

@@ -12,8 +12,8 @@ from pytest_vswitch.errors import DutError
 from pytest_vswitch.topologies.topology import plain_flow
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic import stream as stream_module
-from pytest_vswitch.traffic.latency import Histogram
 from pytest_vswitch.traffic.memif.port import MemifPort
+from pytest_vswitch.traffic.pattern import Shape
 from pytest_vswitch.traffic.ring import Ring
 from pytest_vswitch.traffic.stream import Stream
 
@@ -23,7 +23,7 @@ SIZE = 64
 class Wire:
     """A port that is its own peer, and a server that carries frames when it is told to."""
 
-    def __init__(self, frame_bytes: int = 64, **options: bool) -> None:
+    def __init__(self, frame_bytes: int = 64, *, timed: bool = True, stream_id: int = 7) -> None:
         self.port = MemifPort("unconnected", interface_id=0, secret="", ring_size=SIZE)
         self.port.tx.reset(0)
         self.port.rx.reset(SIZE)
@@ -32,12 +32,10 @@ class Wire:
         self.stream = Stream(
             self.port,
             self.port,
-            frame,
-            frame,
-            stamps=(place, place),
-            stream_id=7,
+            [Shape(frame, frame, (place, place))],
+            stream_id=stream_id,
             intended=10**6,
-            **options,
+            timed=timed,
         )
         self.taken = 0
         self.given = 0
@@ -258,33 +256,3 @@ def test_interrupts_only_when_wanted(wire: Wire) -> None:
     wire.port.tx._header[2] = 0  # the server wants to be woken
     wire.stream.send(1)
     assert Path(f"/proc/self/fdinfo/{fd}").read_text().split("eventfd-count:")[1].split()[0] == "1"
-
-
-def test_histogram_agrees_with_numpy() -> None:
-    generator = np.random.default_rng(1)
-    delays = (generator.lognormal(10, 2, 20011)).astype(int)
-    histogram = Histogram()
-    for delay in delays.tolist():
-        histogram.add(delay, 3)
-    summary = histogram.summary()
-    assert summary is not None
-    assert summary.samples == 60033
-    assert summary.min_us == delays.min() / 1e3
-    assert summary.max_us == delays.max() / 1e3
-    for share, value in (
-        (50, summary.p50_us),
-        (90, summary.p90_us),
-        (99, summary.p99_us),
-        (99.9, summary.p999_us),
-    ):
-        exact = np.percentile(delays, share, method="inverted_cdf") / 1e3
-        assert value == pytest.approx(exact, rel=0.005)
-
-
-def test_histogram_of_few() -> None:
-    histogram = Histogram()
-    assert histogram.summary() is None
-    histogram.add(0, 1)
-    summary = histogram.summary()
-    assert summary is not None
-    assert (summary.min_us, summary.p50_us, summary.max_us) == (0, 0, 0)

@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import itertools
 import os
+import socket
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +17,12 @@ from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.topology import NicPort
 from pytest_vswitch.traffic.af_packet.generator import attach
 from pytest_vswitch.traffic.worker_generator import WorkerGenerator
+from tests.traffic import reflector as reflecting
 from tests.traffic.crossed import Crossed
 
 _serial = itertools.count()
 _CLONE_NEWNET = 0x40000000
+_SOL_PACKET = 263
 
 
 def ip(*words: str) -> str:
@@ -72,7 +75,7 @@ def wires() -> Iterator[Wires]:
 
 
 @contextlib.contextmanager
-def program(space: str, *argv: str) -> Iterator[None]:
+def program(space: str, *argv: str) -> Iterator[subprocess.Popen[bytes]]:
     """A Python program in a network namespace, from its first line until its input ends."""
     command = ["ip", "netns", "exec", space, "python3", "-I", *argv]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as running:
@@ -80,17 +83,25 @@ def program(space: str, *argv: str) -> Iterator[None]:
         assert running.stdout is not None
         try:
             assert running.stdout.readline() == b"ready\n"
-            yield
+            yield running
         finally:
             running.stdin.close()
 
 
 @contextlib.contextmanager
-def reflector(where: Wires, fault: str = "none") -> Iterator[None]:
-    """The DUT; see reflector.py."""
+def reflector(where: Wires, fault: str = "none") -> Iterator[Callable[[str], None]]:
+    """The DUT, see reflector.py; gives it another fault when called."""
     script = Path(__file__).with_name("reflector.py")
-    with program(where.dut, str(script), fault, "d0", "d1"):
-        yield
+    with program(where.dut, str(script), fault, "d0", "d1") as running:
+
+        def err(fault: str) -> None:
+            assert running.stdin is not None
+            assert running.stdout is not None
+            running.stdin.write(fault.encode() + b"\n")
+            running.stdin.flush()
+            assert running.stdout.readline() == b"ready\n"
+
+        yield err
 
 
 @contextlib.contextmanager
@@ -103,6 +114,28 @@ def inside(space: str) -> Iterator[None]:
             yield
         finally:
             assert libc.setns(home.fileno(), _CLONE_NEWNET) == 0
+
+
+@contextlib.contextmanager
+def sniffer(space: str, name: str) -> Iterator[Callable[[], Sequence[bytes]]]:
+    """Tells the frames that came to an interface since it was asked last, tags in place."""
+    with inside(space):
+        door = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, 0)
+    with door:
+        door.setsockopt(_SOL_PACKET, 23, 1)  # PACKET_IGNORE_OUTGOING
+        door.setsockopt(_SOL_PACKET, 8, 1)  # PACKET_AUXDATA
+        door.setsockopt(socket.SOL_SOCKET, 33, 64 << 20)  # SO_RCVBUFFORCE
+        door.setblocking(False)
+        door.bind((name, 3))
+
+        def seen() -> Sequence[bytes]:
+            frames = []
+            with contextlib.suppress(BlockingIOError):
+                while True:
+                    frames.append(reflecting.receive(door))
+            return frames
+
+        yield seen
 
 
 def swap(frame: bytes) -> bytes:

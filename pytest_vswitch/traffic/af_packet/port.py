@@ -60,16 +60,12 @@ class PacketPort:
     peer = ""
     events = 0  # errors only
 
-    def __init__(self, interface: str, *, ring_size: int, tagged: bool = False) -> None:
-        """`tagged`: frames come with VLAN tags, which the kernel takes out of them."""
+    def __init__(self, interface: str, *, ring_size: int) -> None:
         self.name = interface
         self._lost_frames = 0
         self._socket = _open(interface)
         self.tx = SendRing(self._socket, interface, ring_size)
-        if tagged:
-            self._socket.setsockopt(_SOL_PACKET, _AUXDATA, 1)
-        kind = TaggedReceiveRing if tagged else ReceiveRing
-        self.rx = kind(self._socket, interface, ring_size)
+        self.rx = ReceiveRing(self._socket, interface, ring_size)
         self.tx.lay_out(64)
         self.tx.reset(0)
         self.rx.lay_out(2048)
@@ -103,6 +99,11 @@ class PacketPort:
             f"ip link set dev {self.name} mtu {longest - _HEADER_BYTES}"
         )
         refuse_length(self.name, longest, mtu + _HEADER_BYTES, advice)
+
+    def keep_tags(self, tagged: bool) -> None:
+        """The kernel takes them out, and to put them back takes time."""
+        self._socket.setsockopt(_SOL_PACKET, _AUXDATA, int(tagged))
+        self.rx.tagged = tagged
 
     def check_kept_up(self) -> None:
         statistics = self._socket.getsockopt(_SOL_PACKET, _STATISTICS, 8)
@@ -197,12 +198,16 @@ class SendRing(_OwnRing):
 class ReceiveRing(_OwnRing):
     """Buffers that a socket fills when one looks whether there are frames."""
 
+    tagged = False
+    """Whether to put VLAN tags back where the kernel took them out (packet(7))."""
+
     def filled(self) -> int:
         """Raises DutError when the interface is gone.
 
         Of a frame that is longer than a buffer the rest is lost, but not its length.
         """
-        receive, views, lengths = self._receive, self._views, self.lengths
+        receive = self._receive_tagged if self.tagged else self._receive
+        views, lengths = self._views, self.lengths
         mask = self.size - 1
         tail = self.tail
         try:
@@ -221,11 +226,7 @@ class ReceiveRing(_OwnRing):
     def _receive(self, view: memoryview) -> int:
         return self._door.recv_into(view, 0, socket.MSG_TRUNC)
 
-
-class TaggedReceiveRing(ReceiveRing):
-    """As `ReceiveRing`; puts the VLAN tag back where the kernel took it out (packet(7))."""
-
-    def _receive(self, view: memoryview) -> int:
+    def _receive_tagged(self, view: memoryview) -> int:
         length, beside, _, _ = self._door.recvmsg_into([view], 128, socket.MSG_TRUNC)
         for level, kind, data in beside:
             if (level, kind) != (_SOL_PACKET, _AUXDATA):

@@ -26,6 +26,7 @@ def attach(lab: Lab, host: Host, topology: MemifTopology) -> WorkerGenerator:
         topology,
         cpu=topology.generator_cpu if lab.generator.cpu is None else lab.generator.cpu,
         ring_size=lab.generator.ring_size,
+        buffer_bytes=lab.generator.buffer_bytes,
     )
 
 
@@ -36,14 +37,24 @@ def on_sockets(
     *,
     cpu: int | None = None,
     ring_size: int = 1024,
+    buffer_bytes: int | None = None,
 ) -> WorkerGenerator:
     """A generator that connects to these ports' sockets, with DPDK's ring size by default.
+
+    With `buffer_bytes`, frames that are longer lie in several buffers, see `chained`.
 
     Leave it attached as long as the DUT forwards: DPDK (22.11) may crash when a memif
     peer disconnects while an lcore polls its rings.
     """
     sockets = [
-        {"socket": port.socket, "id": 0, "secret": "", "rings": port.rings, "also": port.also}
+        {
+            "socket": port.socket,
+            "id": 0,
+            "secret": "",
+            "rings": port.rings,
+            "also": port.also,
+            "piece": buffer_bytes,
+        }
         for port in ports
     ]
     return WorkerGenerator(host, "memif", sockets, way, cpu=cpu, ring_size=ring_size)

@@ -65,6 +65,9 @@ class MemifPort:
     def check_length(self, longest: int) -> None:
         refuse_length(self.name, longest, MAX_FRAME_BYTES)
 
+    def keep_tags(self, tagged: bool) -> None:
+        """Nobody takes them out here."""
+
     def check_kept_up(self) -> None:
         """A server that finds no empty buffer counts what it drops itself."""
 
