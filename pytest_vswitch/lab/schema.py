@@ -21,10 +21,12 @@ from pydantic import (
     model_validator,
 )
 
+from pytest_vswitch import registry
 from pytest_vswitch.lab.address import FORM, LOCAL, SIM
 from pytest_vswitch.lab.ports import PortSpec, named
 from pytest_vswitch.lab.remote import HostName, Reached, SshSection
 from pytest_vswitch.lab.section import Matching, Section, wrong
+from pytest_vswitch.lab.trex import Trex
 
 CASE_ID = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_]*=[^\s,=]+(,[a-z][a-z0-9_]*=[^\s,=]+)*)?")
 """`suite:name=value,name=value`, e.g. `pvp:frame_bytes=64`."""
@@ -236,8 +238,9 @@ class Container(Section):
 class Generator(Reached):
     """The traffic generator."""
 
-    kind: Literal["af_packet", "memif", "sim"]
-    """`af_packet` for NIC ports, `memif` or `sim` for those; default: as the ports need."""
+    kind: Registered
+    """`af_packet`, `scapy`, `trex` for NIC ports; `memif`, `trex`; `sim`; or one that a package
+    adds (`pytest_vswitch.generators`); default: the first that fits the ports."""
     host: RemoteHost | None = None
     """Where it runs: `local`, or over SSH `[user@]name[:port]`; default: on the DUT."""
     ssh: SshSection = None
@@ -248,6 +251,8 @@ class Generator(Reached):
     """CPU that the generator is pinned to; default: chosen apart from the DUT's lcores."""
     ring_size: Annotated[int, Field(ge=64, le=16384), AfterValidator(_power_of_two)] = 1024
     """Frames that a memif port queues in each direction, like a NIC's descriptors."""
+    buffer_bytes: Annotated[int, Field(ge=256, le=9720)] | None = None
+    """Buffers of a memif port [bytes]; a longer frame lies in several. Default: none does."""
 
 
 class Target(Reached):
@@ -311,6 +316,8 @@ class Lab(Section):
     """A second DUT, which live migration moves the guest to."""
     ports: Annotated[list[PortSpec], Field(min_length=1)]
     """Where the generator attaches, in order; frames into the first come out of the second."""
+    trex: Trex | None = None
+    """TRex as traffic generator; only with `generator.kind: trex`, which is then the default."""
     generator: Generator
     """The traffic generator; default: the one that fits the ports."""
     sim: SimModel | None = None
@@ -349,7 +356,8 @@ class Lab(Section):
             filled["generator"] = dict(generator or {})
             if filled["generator"].get("kind") is None:
                 kind = _first_kind(data.get("ports"))
-                filled["generator"]["kind"] = "sim" if sim else _GENERATORS.get(kind, "memif")
+                fitting = "trex" if "trex" in data else _GENERATORS.get(kind, ("memif",))[0]
+                filled["generator"]["kind"] = "sim" if sim else fitting
         if sim and filled.get("sim") is None:
             filled["sim"] = {}
         return filled
@@ -375,11 +383,17 @@ class Lab(Section):
             _check_ports(value, simulated, with_host)
         if info.field_name == "generator" and (ports := info.data.get("ports")):
             _check_generator(value, ports[0].kind, dut, with_host)
+            if value.kind != "trex" and info.data.get("trex") is not None:
+                raise wrong(f"a generator of kind `{value.kind}` is not TRex; take `trex` out")
         return value
 
 
-_GENERATORS = {"nic": "af_packet", "memif": "memif", "sim": "sim"}
-"""Kind of generator, by kind of port."""
+_GENERATORS = {
+    "nic": ("af_packet", "scapy", "trex"),
+    "memif": ("memif", "trex"),
+    "sim": ("sim",),
+}
+"""Our kinds of generator, by kind of port, the default first; others' know themselves."""
 
 
 def _first_kind(ports: object) -> str:
@@ -398,13 +412,22 @@ def _check_ports(ports: list[PortSpec], simulated: bool, with_host: str) -> None
 
 
 def _check_generator(generator: Generator, port: str, dut: Dut, with_host: str) -> None:
+    fitting = _GENERATORS[port]
     if (dut.host == SIM) != (generator.kind == "sim"):
-        other = "sim" if dut.host == SIM else _GENERATORS[port]
+        other = "sim" if dut.host == SIM else fitting[0]
         raise wrong(f"{with_host} the generator is of kind `{other}`, not `{generator.kind}`")
-    if generator.kind != _GENERATORS[port]:
+    if generator.kind not in (names := registry.Registered(registry.GENERATORS).names()):
+        raise wrong(f"no generator is called `{generator.kind}`; there are {', '.join(names)}")
+    ours = {kind for kinds in _GENERATORS.values() for kind in kinds}
+    if generator.kind in ours and generator.kind not in fitting:
+        *rest, last = (f"`{kind}`" for kind in fitting)
+        either = f"{', '.join(rest)} or {last}" if rest else last
         raise wrong(
-            f"ports of kind `{port}` want a generator of kind `{_GENERATORS[port]}`, "
-            f"not `{generator.kind}`"
+            f"ports of kind `{port}` want a generator of kind {either}, not `{generator.kind}`"
+        )
+    if generator.buffer_bytes is not None and generator.kind != "memif":
+        raise wrong(
+            f"a generator of kind `{generator.kind}` has no buffers; take `buffer_bytes` out"
         )
     if port == "nic":
         return

@@ -181,7 +181,8 @@ def test_what_is_wrong_with_nic_ports_is_told(text: str, message: str) -> None:
     [
         (
             "dut: {host: local}\ngenerator: {kind: memif}\n" + NIC,
-            "ports of kind `nic` want a generator of kind `af_packet`, not `memif`",
+            "ports of kind `nic` want a generator of kind `af_packet`, `scapy` or `trex`, "
+            "not `memif`",
         ),
         (
             "dut: {host: dut1}\ngenerator: {host: tg}\n" + MEMIF,

@@ -1,0 +1,160 @@
+"""What one trial sends from one TRex port: streams that add up to the offer, to the frame.
+
+TRex counts by packet group id (pgid), which it writes into a field of the IP header of each
+frame. A latency stream also gets a stamp and a sequence number at the end of its payload; the
+server receives those one by one in software, so that only a small, even share of a trial can
+be one: at most `LATENCY_PPS`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from math import ceil
+from typing import Any
+
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.topologies.topology import Flow
+from pytest_vswitch.traffic import frames
+from pytest_vswitch.traffic.generator import Offer
+from pytest_vswitch.traffic.profile import Capabilities
+
+CAPABILITIES = Capabilities(
+    mixed_sizes=True, max_flows=1_000_000, max_burst_frames=1_000_000, max_tags=2
+)
+LATENCY_PPS = 1000
+"""Most latency frames of a direction [frames/s]."""
+_LATENCY_PART = 10
+"""One frame in so many, at most, is a latency frame."""
+_MOST_FRAMES = (1 << 32) - 1
+"""Frames that TRex can be told to send in one burst (an unsigned 32-bit number)."""
+_FIRST_PORT = 49184
+"""UDP source port of the template; those of more flows follow."""
+_PORTS = (1 << 16) - _FIRST_PORT
+_WIRE_BYTES = 20
+"""Preamble, start of frame and the least gap."""
+_GROUPS = 100
+"""Packet group ids of each port: port 0 has 100 to 199, port 1 has 200 to 299, ..."""
+_IP_OFFSET = 14
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """One stream of one port; `asdict` of it is what the worker is told."""
+
+    port: int
+    """The TRex port, by its own number."""
+    frame: str
+    """Without FCS, in hexadecimal digits."""
+    frames: int
+    pps: float
+    """Within a burst, where it is sent in bursts [frames/s]."""
+    pg_id: int
+    latency: bool = False
+    burst_frames: int = 1
+    pause_us: float = 0.0
+    """From the last frame of a burst to the first of the next [µs]."""
+    flows: int = 1
+    ip_offset: int = _IP_OFFSET
+    """Where the IPv4 header begins [bytes]."""
+    first_address: str = ""
+    addresses: int = 1
+    """IPv4 source addresses, from the first on."""
+    first_port: int = _FIRST_PORT
+    ports: int = 1
+    """UDP source ports, from the first on."""
+
+    def told(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def plan(offer: Offer, flow: Flow, port: int, share: int, line_rate_bps: float) -> list[Stream]:
+    """The streams that send `share` frames of an offer from TRex port `port`, all in its time.
+
+    Raises InputError for frames that cannot be.
+    """
+    profile = offer.profile
+    if lacking := CAPABILITIES.lacks(profile):
+        raise InputError(f"the trex generator {lacking}")
+    if profile.sizes and profile.burst_frames > 1:
+        raise InputError("the trex generator sends mixed frame sizes evenly, not in bursts")
+    if len(set(profile.sizes)) >= _GROUPS:
+        raise InputError(f"the trex generator mixes fewer than {_GROUPS} frame sizes")
+    if share > _MOST_FRAMES:
+        raise InputError(
+            f"the trex generator sends at most {_MOST_FRAMES:,} frames of a direction in a "
+            f"trial, not {share:,}: make the trial shorter"
+        )
+    sizes = _in_turn(profile.sizes_or(offer.frame_bytes), share)
+    group = _GROUPS * (port + 1)
+    streams = []
+    for number, (size, count) in enumerate(sizes.items()):
+        even = Stream(
+            port,
+            frames.template(flow, size, profile.tags).hex(),
+            count,
+            count / offer.duration_s,
+            group + number,
+            ip_offset=_IP_OFFSET + _tags_before_ip(flow, profile.tags),
+        )
+        streams.append(_with_flows(even, flow, profile.flows))
+    if profile.burst_frames > 1:
+        return [_in_bursts(s, profile.burst_frames, offer, line_rate_bps) for s in streams]
+    return _with_latency(streams, offer.duration_s, group + _GROUPS - 1)
+
+
+def _in_turn(sizes: Sequence[int], share: int) -> dict[int, int]:
+    """How many frames of each size, when `share` frames take the sizes in turn."""
+    counts: Counter[int] = Counter()
+    for place, size in enumerate(sizes):
+        counts[size] += share // len(sizes) + (place < share % len(sizes))
+    return {size: count for size, count in counts.items() if count}
+
+
+def _with_flows(stream: Stream, flow: Flow, flows: int) -> Stream:
+    """Source addresses and ports vary; the first of each is the template's.
+
+    Addresses stay below x.y.z.255. Raises InputError when there are not enough.
+    """
+    addresses = min(flows, max(1, 255 - int(flow.src_ip.rpartition(".")[2])))
+    ports = ceil(flows / addresses)
+    if ports > _PORTS:
+        raise InputError(f"the trex generator has no {flows:,} flows beginning at {flow.src_ip}")
+    return replace(stream, flows=flows, first_address=flow.src_ip, addresses=addresses, ports=ports)
+
+
+def _in_bursts(stream: Stream, burst_frames: int, offer: Offer, line_rate_bps: float) -> Stream:
+    """The same frames back to back, with pauses that keep the rate."""
+    wire_pps = max(line_rate_bps / 8 / (offer.frame_bytes + _WIRE_BYTES), stream.pps)
+    pause_s = burst_frames / stream.pps - burst_frames / wire_pps
+    return replace(stream, pps=wire_pps, burst_frames=burst_frames, pause_us=pause_s * 1e6)
+
+
+def _with_latency(streams: Sequence[Stream], duration_s: float, group: int) -> list[Stream]:
+    """Some frames of the most frequent stream become a latency stream of their own."""
+    if not streams:
+        return []
+    most = max(streams, key=lambda stream: stream.frames)
+    count = min(most.frames // _LATENCY_PART, int(LATENCY_PPS * duration_s))
+    if not count:
+        return list(streams)
+    rest = most.frames - count
+    return [
+        *(stream for stream in streams if stream is not most),
+        replace(most, frames=rest, pps=rest / duration_s),
+        replace(
+            most,
+            frames=count,
+            pps=count / duration_s,
+            pg_id=group,
+            latency=True,
+            flows=1,
+            addresses=1,
+            ports=1,
+        ),
+    ]
+
+
+def _tags_before_ip(flow: Flow, tags: Sequence[int]) -> int:
+    return frames.VLAN_BYTES * (len(tags) + (flow.vlan is not None))

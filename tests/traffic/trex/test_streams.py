@@ -1,0 +1,158 @@
+"""What a trial sends: streams that add up to the offer, to the frame."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from pytest_vswitch.errors import InputError
+from pytest_vswitch.topologies.topology import Flow, plain_flow
+from pytest_vswitch.traffic import frames
+from pytest_vswitch.traffic.generator import Offer
+from pytest_vswitch.traffic.profile import Profile
+from pytest_vswitch.traffic.trex.latency import latency_of
+from pytest_vswitch.traffic.trex.streams import LATENCY_PPS, Stream, plan
+
+FLOW = plain_flow(0, 1)
+RATE_BPS = 10e9
+
+
+def planned(
+    share: int, duration_s: float = 1.0, size: int = 128, flow: Flow = FLOW, **profile: object
+) -> list[Stream]:
+    chosen = Profile(**profile)  # type: ignore[arg-type]
+    offer = Offer(2 * share / duration_s, duration_s, size, chosen)
+    return plan(offer, flow, 3, share, RATE_BPS)
+
+
+@pytest.mark.parametrize("share", [0, 1, 9, 10, 99, 12_345, 4_294_967_295])
+def test_streams_add_up(share: int) -> None:
+    streams = planned(share, duration_s=10)
+    assert sum(stream.frames for stream in streams) == share
+    assert sum(stream.pps for stream in streams) == pytest.approx(share / 10)
+    assert {stream.port for stream in streams} <= {3}
+    assert len({stream.pg_id for stream in streams}) == len(streams)
+
+
+def test_a_plain_trial_sends_the_topologys_frame() -> None:
+    main, timed = planned(1000)
+    assert main.frame == timed.frame == frames.template(FLOW, 128).hex()
+    assert (main.latency, timed.latency) == (False, True)
+
+
+def test_latency_frames_are_few() -> None:
+    """At most one in ten, and no more than the server can receive one by one."""
+    assert [s.frames for s in planned(200) if s.latency] == [20]
+    assert [s.frames for s in planned(9) if s.latency] == []
+    (timed,) = [s for s in planned(10_000_000, duration_s=2.0) if s.latency]
+    assert (timed.frames, timed.pps) == (2 * LATENCY_PPS, LATENCY_PPS)
+
+
+def sizes_of(streams: Sequence[Stream]) -> Counter[int]:
+    sizes: Counter[int] = Counter()
+    for stream in streams:
+        sizes[len(bytes.fromhex(stream.frame)) + frames.FCS_BYTES] += stream.frames
+    return sizes
+
+
+@pytest.mark.parametrize("share", [1, 2, 11, 12, 13, 1000])
+def test_sizes_in_turn(share: int) -> None:
+    """Simple IMIX: of 12 frames 7 are of 64, 4 of 570, 1 of 1518 bytes."""
+    imix = (64,) * 7 + (570,) * 4 + (1518,)
+    assert sizes_of(planned(share, sizes=imix)) == Counter(imix[n % 12] for n in range(share))
+
+
+def test_a_million_flows() -> None:
+    """Addresses of single stations, ports below 65536."""
+    main, timed = planned(2_000_000, flows=1_000_000)
+    assert main.flows == 1_000_000
+    assert main.addresses == 254
+    assert main.addresses * main.ports >= main.flows > main.addresses * (main.ports - 1)
+    assert main.first_address == FLOW.src_ip == "198.18.0.1"
+    assert main.first_port + main.ports <= 1 << 16
+    assert timed.flows == 1
+    assert [(s.addresses, s.ports) for s in planned(2, flows=25)] == [(25, 1)]
+
+
+def test_too_few_addresses() -> None:
+    last = Flow(FLOW.src_mac, FLOW.dst_mac, "198.18.0.254", FLOW.dst_ip)
+    with pytest.raises(InputError, match=r"no 20,000 flows beginning at 198\.18\.0\.254"):
+        planned(9, flow=last, flows=20_000)
+
+
+def test_bursts_keep_the_rate() -> None:
+    (stream,) = planned(1000, duration_s=10, size=64, burst_frames=25)
+    assert stream.frames == 1000
+    assert stream.pps == pytest.approx(RATE_BPS / 8 / 84)
+    period_s = stream.burst_frames / stream.pps + stream.pause_us / 1e6
+    assert stream.burst_frames / period_s == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("tags", "vlan", "words"),
+    [
+        ((100,), None, "81000064"),
+        ((100, 200), None, "88a80064810000c8"),
+        ((), 7, "81000007"),
+        ((), None, ""),
+    ],
+)
+def test_tags(tags: tuple[int, ...], vlan: int | None, words: str) -> None:
+    """The profile's or the topology's own, within the frame size."""
+    flow = Flow(FLOW.src_mac, FLOW.dst_mac, FLOW.src_ip, FLOW.dst_ip, vlan)
+    stream = planned(5, flow=flow, tags=tags)[0]
+    frame = bytes.fromhex(stream.frame)
+    assert stream.frame[24:].startswith(words + "0800")
+    assert len(frame) == 128 - frames.FCS_BYTES
+    assert frame[stream.ip_offset] == 0x45
+
+
+@pytest.mark.parametrize(
+    ("share", "size", "profile", "message"),
+    [
+        (9, 64, {"tags": (1, 2)}, "frame size 64: from 72 to"),
+        (9, 63, {}, "frame size 63"),
+        (9, 128, {"sizes": (64, 128), "burst_frames": 2}, "evenly, not in bursts"),
+        (9, 128, {"flows": 1_000_001}, "can send 1,000,000 flows, not 1,000,001"),
+        (999, 128, {"sizes": tuple(range(64, 164))}, "mixes fewer than 100 frame sizes"),
+        (1 << 32, 128, {}, "at most 4,294,967,295 frames of a direction"),
+    ],
+)
+def test_what_cannot_be_sent_is_refused(
+    share: int, size: int, profile: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        planned(share, size=size, **profile)
+
+
+def test_percentiles_are_the_upper_edges_of_the_servers_buckets() -> None:
+    """As TRex says it: `{lower edge [µs]: frames}`, one significant digit."""
+    histogram = {"8": 900, "20": 80, "300": 19, "1000": 1}
+    told = {"histogram": histogram, "total_min": 8, "total_max": 1234, "average": 12.0}
+    latency = latency_of(told)
+    assert latency is not None
+    assert latency.samples == 1000
+    assert (latency.min_us, latency.max_us) == (8, 1234)
+    percentiles = (latency.p50_us, latency.p90_us, latency.p99_us, latency.p999_us)
+    assert percentiles == (9, 9, 400, 400)
+
+
+def test_a_percentile_is_never_beyond_the_longest_delay() -> None:
+    latency = latency_of({"histogram": {20: 5}, "total_min": 21, "total_max": 25})
+    assert latency is not None
+    assert (latency.min_us, latency.p50_us, latency.max_us) == (21, 25, 25)
+
+
+def test_a_server_that_tells_no_minimum() -> None:
+    """Before v2.8x: the least bucket stands for it."""
+    latency = latency_of({"histogram": {0: 1, 10: 9}, "total_max": 15})
+    assert latency is not None
+    assert 0 < latency.min_us <= latency.p50_us == 15
+
+
+def test_no_latency_without_frames() -> None:
+    assert latency_of({}) is None
+    assert latency_of({"histogram": {}, "total_max": 0}) is None
