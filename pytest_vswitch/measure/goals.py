@@ -27,3 +27,6 @@ class GoalResult:
     """Lowest load above `lower_pps` that did not [frames/s]; None if there is none."""
     limited_by: Literal["dut", "line rate", "generator", "lowest load"]
     """What stopped the search from looking further."""
+    conditional_pps: float | None = None
+    """What came back at `lower_pps` in the median trial there [frames/s]: the conditional
+    throughput of draft-ietf-bmwg-mlrsearch. None without a `lower_pps`."""

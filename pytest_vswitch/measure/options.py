@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.measure.goals import Goal
+
+Search = Literal["mlrsearch", "binary", "nfvbench"]
 
 NDR = Goal("NDR", 0.0)
 PDR = Goal("PDR", 0.005)
@@ -19,7 +21,7 @@ class SearchOptions:
     Raises InputError for values with which no search can end.
     """
 
-    search: Literal["mlrsearch", "binary"] = "mlrsearch"
+    search: Search = "mlrsearch"
     trial_duration_s: float = 5.0
     """Duration of the trials that decide [s]. RFC 2544 section 24 wants 60 s for a
     published number; 5 s finds the same rate unless the DUT stalls less often than that."""
@@ -33,9 +35,16 @@ class SearchOptions:
     """No load below this is tried [frames/s, all directions]: in a trial of 1 s it is
     just enough frames to tell a loss ratio of 0.5 % from none."""
 
+    @property
+    def heeds_hints(self) -> bool:
+        """Whether it starts where the rate was before; the others are what their sources say."""
+        return self.search == "mlrsearch"
+
     def __post_init__(self) -> None:
-        if self.search not in ("mlrsearch", "binary"):
-            raise InputError(f"search is {self.search!r}; it must be 'mlrsearch' or 'binary'")
+        if self.search not in get_args(Search):
+            raise InputError(
+                f"search is {self.search!r}; it must be 'mlrsearch', 'binary' or 'nfvbench'"
+            )
         if not self.trial_duration_s > 0:
             raise InputError(f"trial duration is {self.trial_duration_s} s; it must be above 0")
         if not 0 < self.precision < 1:

@@ -12,11 +12,13 @@ import pytest
 
 from pytest_vswitch.errors import BooksError, DutError, HostError, InputError
 from pytest_vswitch.measure.goals import Goal
+from pytest_vswitch.measure.hint import Hint
 from pytest_vswitch.measure.options import NDR, PDR, QUICK, SearchOptions
 from pytest_vswitch.measure.runner import Progress, TrialRunner
 from pytest_vswitch.measure.throughput import Throughput, find_throughput, line_rate_pps
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.topologies.sim import DutFaults, DutModel, SimulatedDut
+from pytest_vswitch.topologies.sim import DutFaults, SimulatedDut
+from pytest_vswitch.topologies.sim_model import DutModel
 from pytest_vswitch.topologies.topology import MemifPort, SimulatedPort
 from pytest_vswitch.traffic.sim import SimulatedGenerator
 
@@ -32,6 +34,7 @@ def find(
     options: SearchOptions,
     generator: SimulatedGenerator | None = None,
     told: list[Progress] | None = None,
+    known: Hint | None = None,
 ) -> Throughput:
     runner = TrialRunner(
         dut,
@@ -41,7 +44,7 @@ def find(
         progress=(told if told is not None else []).append,
         settle_s=0.0,
     )
-    return find_throughput(runner, options)
+    return find_throughput(runner, options, known)
 
 
 def test_line_rate_counts_preamble_and_gap() -> None:
@@ -215,6 +218,60 @@ def test_binary_tries_no_load_twice() -> None:
         dut = SimulatedDut(DutModel.drawn(seed, noisy=True))
         loads = [trial.intended_pps for trial in find(dut, replace(QUICK, search="binary")).trials]
         assert len(loads) == len(set(loads))
+
+
+@pytest.mark.parametrize("seed", range(25))
+def test_nfvbench_ends_at_a_thousandth_of_the_line_rate(seed: int) -> None:
+    dut = SimulatedDut(DutModel.drawn(seed, noisy=False))
+    found = find(dut, replace(QUICK, search="nfvbench"))
+    most_pps = line_rate_pps(dut.ports, 64)
+    assert found.trials[0].intended_pps == pytest.approx(most_pps)
+    assert found.trials[1].intended_pps == pytest.approx(most_pps / 2)
+    # One goal takes ten halves; the other shares those that they have in common.
+    assert len(found.trials) <= 21
+    for goal, result in zip((NDR, PDR), found.results, strict=True):
+        truth = dut.model.true_pps(goal.loss_ratio, 64, 1.0)
+        assert (result.lower_pps or 0.0) <= truth * 1.0001
+        assert result.upper_pps is not None
+        assert result.upper_pps >= truth * 0.9999
+        assert result.upper_pps - (result.lower_pps or 0.0) < 0.001 * most_pps
+
+
+def test_nfvbench_at_line_rate_and_with_a_dut_that_forwards_nothing() -> None:
+    options = replace(QUICK, search="nfvbench")
+    fast = find(SimulatedDut(DutModel(fixed_ns=10)), options)
+    assert [(r.limited_by, r.upper_pps) for r in fast.results] == [("line rate", None)] * 2
+    assert len(fast.trials) == 1
+    deaf = find(SimulatedDut(SLOW, DutFaults(deaf_for=10**9)), options)
+    assert [(r.limited_by, r.lower_pps) for r in deaf.results] == [("lowest load", None)] * 2
+
+
+@pytest.mark.parametrize("known", [None, Hint("a test", True, ())])
+def test_several_partial_drop_rates_in_one_search(known: Hint | None) -> None:
+    goals = (NDR, PDR, Goal("PDR2", 0.001), Goal("PDR3", 0.1))
+    dut = SimulatedDut(replace(SLOW, knee=0.15))
+    found = find(dut, replace(QUICK, goals=goals), known=known)
+    for goal, result in zip(goals, found.results, strict=True):
+        truth = dut.model.true_pps(goal.loss_ratio, 64, 1.0)
+        assert result.goal == goal
+        assert (result.lower_pps or 0.0) <= truth * 1.0001
+        assert (result.upper_pps or 0.0) >= truth * 0.9999
+    ndr, pdr, pdr2, pdr3 = (result.lower_pps or 0.0 for result in found.results)
+    assert ndr < pdr2 < pdr < pdr3
+    alone = sum(
+        len(find(SimulatedDut(dut.model), replace(QUICK, goals=(g,))).trials) for g in goals
+    )
+    assert len(found.trials) < alone
+
+
+@each_search
+def test_conditional_throughput_is_what_came_back(search: Literal["mlrsearch", "binary"]) -> None:
+    options = replace(QUICK, search=search, precision=0.01)
+    ndr, pdr = find(SimulatedDut(SLOW), options).results
+    assert ndr.conditional_pps == ndr.lower_pps
+    assert pdr.lower_pps is not None
+    assert pdr.conditional_pps is not None
+    assert pdr.lower_pps * (1 - PDR.loss_ratio) <= pdr.conditional_pps < pdr.lower_pps
 
 
 def test_one_bad_trial_does_not_move_mlrsearch() -> None:
