@@ -10,15 +10,18 @@ from typing import Any
 import pytest
 
 from pytest_vswitch import __version__, fixtures, options, registry
-from pytest_vswitch.errors import ReservationLost, VswitchError
+from pytest_vswitch.errors import InputError, ReservationLost, VswitchError
 from pytest_vswitch.lab import loader
 from pytest_vswitch.lab.choices import chosen
+from pytest_vswitch.measure import hint
+from pytest_vswitch.measure.functional import FunctionalError
 from pytest_vswitch.measure.runner import Progress
+from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.plugin import refuse
 from pytest_vswitch.report import html, progress, summary
-from pytest_vswitch.results import contention, record, run_directory
+from pytest_vswitch.results import captures, contention, history, record, run_directory
 from pytest_vswitch.results.certification import Certification, Wired
-from pytest_vswitch.results.findings import finding
+from pytest_vswitch.results.findings import finding, outcomes
 from pytest_vswitch.results.journal import Journal, RunEnded
 from pytest_vswitch.results.run import Run, preflight
 from pytest_vswitch.results.run_directory import RunDirectory
@@ -34,7 +37,6 @@ class Certifying:
     def __init__(self, config: pytest.Config) -> None:
         """Raises InputError for a wrong option or lab file; nothing is started."""
         self._config = config
-        self._plan = options.plan(config)
         self._wait_s = options.wait_s(config)
         # Under xdist, the controller names the run and one worker makes it.
         worker: dict[str, Any] | None = getattr(config, "workerinput", None)
@@ -44,13 +46,19 @@ class Certifying:
             vswitch=config.getoption("vswitch"),
             hypervisor=config.getoption("hypervisor"),
         )
-        self.frame_sizes = options.frame_sizes(config, self.lab)
+        self.profile = options.profile(config, self.lab)
+        self.frame_sizes = options.frame_sizes(config, self.lab, self.profile)
+        self._plan = options.plan(config, self.profile)
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
         self._reports = options.reports(config)
+        self._history = options.history(config, self._reports)
+        self._neighbours: list[hint.Neighbour] = []
+        self._resumed = options.resumed(config, self._reports)
         self._progress = ProgressLine(config, shown=not self._is_worker)
         self._ended: record.Record | None = None
         self._topologies = registry.Registered(registry.TOPOLOGIES).names()
+        self.topology = options.topology(config, self._topologies)
         plugin = fixtures.plugin(self, self._topologies)
         config.pluginmanager.register(plugin, "vswitch-fixtures")
         # A termination is a Ctrl-C: fixtures end, the host is put in order.
@@ -100,6 +108,22 @@ class Certifying:
 
     # --- the run and its cases ---
 
+    def earlier_trials(self, what: str) -> dict[str, tuple[Trial, ...]]:
+        """By case id: what the run of `--resume` has of the measurement of that name."""
+        if self._resumed is None:
+            return {}
+        if self._resumed.lab.get("name") != self.lab.name:
+            raise InputError(
+                f"--resume: that run was made in the lab {self._resumed.lab.get('name')}, "
+                f"and this is {self.lab.name}"
+            )
+        return {
+            case.id: measurement.trials
+            for case in self._resumed.cases
+            for measurement in case.measurements
+            if measurement.search == what
+        }
+
     def open_run(self) -> Run:
         facts = record.Run(
             id=self._run_id,
@@ -139,8 +163,17 @@ class Certifying:
             progress=tell,
             may_go_on=run.check_reserved,
             contention=None if run.facts.simulated else lambda: contention.read(run.host),
+            known=self._known,
         )
         return case
+
+    def _known(self, case: record.Case) -> hint.Hint | None:
+        """Where this case was last time, or what its neighbours in this run showed."""
+        if self._history is None:
+            return None
+        return history.of_case(
+            self._history, case.id, self.lab.name, but=self._run_id
+        ) or hint.of_neighbours(case.suite, case.parameters, self._neighbours)
 
     def end_cases(self, run: Run, node: pytest.Item, cases: Sequence[Certification]) -> None:
         """Give each case its verdict from what became of the test."""
@@ -156,6 +189,11 @@ class Certifying:
         if isinstance(error, ReservationLost):
             node.session.shouldstop = str(error)
         for case in cases:
+            self._neighbours += [
+                hint.Neighbour(case.case.id, case.case.suite, case.case.parameters, one.results)
+                for one in case.case.measurements
+                if one.results
+            ]
             if error is None:
                 case.end()
             else:
@@ -165,6 +203,11 @@ class Certifying:
                 if found and found.value_pps is not None:
                     name = f"{case.case.id} {goal.name.lower()}_pps"
                     node.user_properties.append((name, round(found.value_pps)))
+            for measurement in outcomes(case.case):
+                assert measurement.outcome is not None
+                for figure in measurement.outcome.figures:
+                    name = " ".join(filter(None, (case.case.id, figure.name, figure.unit)))
+                    node.user_properties.append((name, figure.value))
 
     # --- reports of tests ---
 
@@ -175,6 +218,8 @@ class Certifying:
         report = yield
         if call.when == "call":
             item.stash[_CALL] = call
+            if call.excinfo and isinstance(call.excinfo.value, FunctionalError):
+                captures.keep_those_of(call.excinfo.value, self._reports / self._run_id, item.name)
         if call.excinfo and isinstance(call.excinfo.value, VswitchError):
             # A fault of lab, host or wiring is told in its own words, without a traceback.
             report.longrepr = str(call.excinfo.value)

@@ -2,82 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+import inspect
+from collections.abc import Iterable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from pytest_vswitch.measure import bonded, migration
-from pytest_vswitch.measure.bonded import BondedMove
-from pytest_vswitch.measure.functional import check_functional
-from pytest_vswitch.measure.migration import Migration
-from pytest_vswitch.measure.refusal import check_refusal
+from pytest_vswitch.measuring import Measure
 from pytest_vswitch.results.certification import Certification, Wired
 from pytest_vswitch.results.run import Run
-from pytest_vswitch.topologies.move import Move
 
 if TYPE_CHECKING:
     from pytest_vswitch.certifying import Certifying
     from pytest_vswitch.lab.schema import Lab
 
 
-class Measure:
-    """What a test asks of a wired topology."""
-
-    def __init__(self, begin: Callable[[Wired, dict[str, Any]], Certification]) -> None:
-        self._begin = begin
-
-    def functional(self, wired: Wired, *, frame_bytes: int) -> None:
-        """Raise FunctionalError unless the DUT returns exact frames exactly."""
-        check_functional(wired.topology, wired.generator, frame_bytes)
-
-    def refusal(
-        self, wired: Wired, *, frame_bytes: int, ttl: int = 64, dst_mac: str | None = None
-    ) -> None:
-        """Raise FunctionalError if the DUT forwards frames of that kind, or no others."""
-        check_refusal(wired.topology, wired.generator, frame_bytes, ttl=ttl, dst_mac=dst_mac)
-
-    def throughput(self, wired: Wired, *, frame_bytes: int, **parameters: str) -> Certification:
-        """NDR and PDR (RFC 2544 section 26.1) of one case, which `parameters` tell apart."""
-        case = self._begin(wired, {"frame_bytes": frame_bytes, **parameters})
-        case.throughput()
-        return case
-
-    def migration(self, wired: Wired, *, frame_bytes: int) -> tuple[Certification, Migration]:
-        """Move the guest under traffic; raise MigrationError if it stays where it was."""
-        case = self._begin(wired, {"frame_bytes": frame_bytes, "event": "migration"})
-        found = case.event(
-            "migration",
-            lambda: migration.under_traffic(
-                wired.topology, wired.generator, frame_bytes=frame_bytes
-            ),
-        )
-        return case, found
-
-    def failing_migration(self, wired: Wired, move: Move, why: str, *, frame_bytes: int) -> str:
-        """Move the guest in vain, under traffic: what it failed for.
-
-        `why` names the case. Raises FunctionalError when the source loses frames afterwards.
-        """
-        case = self._begin(wired, {"frame_bytes": frame_bytes, "event": why})
-        return case.event(
-            "failing migration",
-            lambda: migration.failing(
-                wired.topology, wired.generator, move, frame_bytes=frame_bytes
-            ),
-        )
-
-    def bonded_migration(
-        self, wired: Wired, *, frame_bytes: int
-    ) -> tuple[Certification, BondedMove]:
-        """Take the VF out, move the guest, put a VF in again, all under traffic."""
-        case = self._begin(wired, {"frame_bytes": frame_bytes, "event": "migration"})
-        found = case.event(
-            "migration",
-            lambda: bonded.under_traffic(wired.topology, wired.generator, frame_bytes=frame_bytes),
-        )
-        return case, found
+__all__ = ["Measure", "Threshold", "plugin"]
 
 
 class Threshold:
@@ -92,6 +33,7 @@ class Threshold:
 
 def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
     """A pytest plugin that holds the fixtures of one session, one for each topology too."""
+    known: dict[str, float] = {}
 
     @pytest.fixture(scope="session")
     def lab() -> Lab:
@@ -108,12 +50,15 @@ def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
     def measure(request: pytest.FixtureRequest, vswitch_run: Run) -> Iterator[Measure]:
         """Measures on a topology's fixture; each case ends with the test."""
         cases: list[Certification] = []
+        earlier = certifying.earlier_trials("soak")
 
         def begin(wired: Wired, parameters: dict[str, Any]) -> Certification:
             cases.append(certifying.begin_case(vswitch_run, wired, parameters))
             return cases[-1]
 
-        yield Measure(begin)
+        yield Measure(
+            begin, run=vswitch_run, known=known, earlier=earlier, profile=certifying.profile
+        )
         certifying.end_cases(vswitch_run, request.node, cases)
 
     @pytest.fixture
@@ -131,6 +76,7 @@ def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
     module = ModuleType("pytest_vswitch_fixtures")
     module.__dict__.update(
         {name: _topology(name) for name in topologies},
+        wired=_chosen(certifying.topology),
         lab=lab,
         vswitch_run=vswitch_run,
         measure=measure,
@@ -146,3 +92,14 @@ def _topology(name: str) -> object:
 
     wired.__doc__ = f"The topology `{name}`, wired and forwarding, with a generator attached."
     return pytest.fixture(name=name)(wired)
+
+
+def _chosen(name: str) -> object:
+    def wired(**topology: Wired) -> Wired:
+        return topology[name]
+
+    wired.__doc__ = f"The topology of `--topology`, wired and forwarding: `{name}`."
+    # By its signature pytest knows which topology a test uses: it looks what that lacks first.
+    wanted = inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY)
+    wired.__dict__["__signature__"] = inspect.Signature([wanted])
+    return pytest.fixture(name="wired")(wired)

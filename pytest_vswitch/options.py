@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import re
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +15,14 @@ from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab.schema import Lab, shown
 from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
+from pytest_vswitch.measure.procedure import QUICK as QUICK_RULES
+from pytest_vswitch.measure.procedure import Rules
+from pytest_vswitch.results import run_directory
 from pytest_vswitch.results.certification import Plan
+from pytest_vswitch.results.record import Record
+from pytest_vswitch.traffic import imix, pcap
+from pytest_vswitch.traffic.frames import VLAN_BYTES
+from pytest_vswitch.traffic.profile import Profile
 
 FRAME_BYTES = (64, 128, 256, 512, 1024, 1280, 1518)
 """RFC 2544 section 9.1."""
@@ -35,27 +43,72 @@ def reports(config: pytest.Config) -> Path:
     return path
 
 
-def frame_sizes(config: pytest.Config, lab: Lab) -> tuple[int, ...]:
-    """With FCS [bytes], each once, in the order given; none that the lab's hops do not carry."""
+def frame_sizes(config: pytest.Config, lab: Lab, frames: Profile) -> tuple[int, ...]:
+    """With FCS [bytes], each once, in the order given; none that the lab's hops do not carry.
+
+    Of a profile with its own sizes, their mean.
+    """
     given = config.getoption("frame_size")
+    if frames.sizes or frames.replay:
+        if given:
+            what = "--imix: a mix" if frames.sizes else "--pcap: a file"
+            raise InputError(f"--frame-size does not go with {what} has its own sizes")
+        return (round(frames.mean_bytes(0)),)
+    least = FRAME_BYTES[0] + VLAN_BYTES * len(frames.tags)
     if not given:
-        return FRAME_BYTES[:1] if config.getoption("quick") else FRAME_BYTES
-    sizes: list[int] = []
+        sizes = (least, *FRAME_BYTES[1:])
+        return sizes[:1] if config.getoption("quick") else sizes
+    chosen: list[int] = []
     for word in ",".join(given).split(","):
         try:
             size = int(word)
         except ValueError:
             raise InputError(f"--frame-size {word!r}: give bytes, e.g. 64 or 64,512,1518") from None
         most = lab.dut.mtu + ETHERNET_BYTES
-        if not FRAME_BYTES[0] <= size <= most:
+        if not least <= size <= most:
+            why = "Ethernet's least" + (", with its VLAN tags" if frames.tags else "")
             raise InputError(
-                f"--frame-size {size}: must lie between {FRAME_BYTES[0]} (Ethernet's least) and "
+                f"--frame-size {size}: must lie between {least} ({why}) and "
                 f"{most} bytes, FCS included: the vSwitch, the first hop, carries an MTU of "
                 f"{lab.dut.mtu} (`dut.mtu` in the lab)"
             )
-        if size not in sizes:
-            sizes.append(size)
-    return tuple(sizes)
+        if size not in chosen:
+            chosen.append(size)
+    return tuple(chosen)
+
+
+def profile(config: pytest.Config, lab: Lab) -> Profile:
+    """The frames of each trial, beyond `frame_sizes`; see docs/profiles.md."""
+    tags = _vlans(config.getoption("vlan") or "")
+    mix = config.getoption("imix")
+    most = lab.dut.mtu + ETHERNET_BYTES
+    sizes = imix.parse(mix, most) if mix else ()
+    least = FRAME_BYTES[0] + VLAN_BYTES * len(tags)
+    for size in sizes:
+        if not least <= size <= most:
+            raise InputError(
+                f"--imix {mix}: frames of {size} bytes; they must have {least} to {most}, FCS "
+                f"{'and VLAN tags ' if tags else ''}included: the vSwitch, the first hop, carries "
+                f"an MTU of {lab.dut.mtu} (`dut.mtu` in the lab)"
+            )
+    for option in ("flows", "burst"):
+        if config.getoption(option) < 1:
+            raise InputError(f"--{option} {config.getoption(option)}: must be at least 1")
+    file = config.getoption("pcap")
+    if file and (mix or tags or config.getoption("flows") > 1):
+        raise InputError(f"--pcap {file}: its frames are as they are; --burst alone goes with it")
+    replay = pcap.read(Path(config.invocation_params.dir, file), most) if file else None
+    return Profile(sizes, config.getoption("flows"), config.getoption("burst"), tags, replay)
+
+
+def _vlans(given: str) -> tuple[int, ...]:
+    words = given.split(",") if given else []
+    if len(words) > 2 or not all(word.isdecimal() and 0 < int(word) < 4095 for word in words):
+        raise InputError(
+            f"--vlan {given}: give a VLAN id from 1 to 4094, or the outer and the inner one with "
+            "a comma (QinQ), e.g. 100,200"
+        )
+    return tuple(map(int, words))
 
 
 def wait_s(config: pytest.Config) -> float:
@@ -71,7 +124,7 @@ def duration_s(given: str, option: str) -> float:
     return float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]]
 
 
-def plan(config: pytest.Config) -> Plan:
+def plan(config: pytest.Config, frames: Profile) -> Plan:
     """What each case is measured with."""
     search = QUICK if config.getoption("quick") else SearchOptions()
     search = replace(search, search=config.getoption("search"))
@@ -81,8 +134,57 @@ def plan(config: pytest.Config) -> Plan:
         search = replace(search, trial_duration_s=duration)
     if (precision := config.getoption("precision")) is not None:
         search = replace(search, precision=precision)
-    if (ratio := config.getoption("loss_ratio")) is not None:
-        search = replace(search, goals=(NDR, Goal("PDR", ratio)))
+    if (given := config.getoption("loss_ratio")) is not None:
+        search = replace(search, goals=(NDR, *_partial_drop_rates(given)))
     if (repeats := config.getoption("repeat")) < 1:
         raise InputError(f"--repeat {repeats}: must be at least 1")
-    return Plan(search, repeats)
+    rules = QUICK_RULES if config.getoption("quick") else Rules()
+    if duration is not None:
+        rules = replace(rules, trial_s=duration)
+    soak = config.getoption("soak")
+    soak_s = duration_s(soak, "--soak") if soak else 60.0 if config.getoption("quick") else 3600.0
+    if not soak_s > 0:
+        raise InputError(f"--soak {soak}: must be above 0, e.g. 30m or 8h")
+    return Plan(search, repeats, rules, soak_s, frames)
+
+
+def _partial_drop_rates(given: str) -> list[Goal]:
+    """One goal of each loss ratio: PDR, which thresholds go by, PDR2, PDR3, ..."""
+    ratios: list[float] = []
+    for word in given.split(","):
+        try:
+            ratio = float(word)
+        except ValueError:
+            raise InputError(
+                f"--loss-ratio {word!r}: give shares of frames, e.g. 0.005 or 0.005,0.001"
+            ) from None
+        if ratio not in ratios:
+            ratios.append(ratio)
+    return [Goal(f"PDR{place if place > 1 else ''}", r) for place, r in enumerate(ratios, 1)]
+
+
+def history(config: pytest.Config, reports: Path) -> Path | None:
+    """The directory of runs that searches learn from; None: they learn from nothing."""
+    given: str = config.getoption("history")
+    if given == "off":
+        return None
+    if given == "auto":
+        return reports
+    path = Path(config.invocation_params.dir, given).absolute()
+    if not path.is_dir():
+        raise InputError(f"--history {given}: give `auto`, `off`, or a directory of runs")
+    return path
+
+
+def topology(config: pytest.Config, known: Sequence[str]) -> str:
+    """The topology that the fixture `wired` gives."""
+    name: str = config.getoption("topology")
+    if name not in known:
+        raise InputError(f"--topology {name}: there are {', '.join(known)}")
+    return name
+
+
+def resumed(config: pytest.Config, reports: Path) -> Record | None:
+    """The run of `--resume`, as far as it came."""
+    given = config.getoption("resume")
+    return None if given is None else run_directory.find(reports, given).read()

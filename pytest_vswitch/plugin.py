@@ -46,10 +46,40 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "(default: those of RFC 2544 section 9.1, 64 to 1518)",
     )
     group.addoption(
+        "--imix",
+        metavar="MIX",
+        help="frames of several sizes in turn, in place of --frame-size: `simple` (64, 594, 1518 "
+        "bytes, 7:4:1), a genome of RFC 6985 (7a4dg), or sizes (7x64,4x594,1518)",
+    )
+    group.addoption(
+        "--flows",
+        metavar="N",
+        type=int,
+        default=1,
+        help="flows of each direction: source address and UDP source port vary (default: 1)",
+    )
+    group.addoption(
+        "--vlan",
+        metavar="ID",
+        help="frames with this VLAN tag, or with two: OUTER,INNER (QinQ)",
+    )
+    group.addoption(
+        "--burst",
+        metavar="N",
+        type=int,
+        default=1,
+        help="frames come N back to back, at the same rate on the whole (default: evenly)",
+    )
+    group.addoption(
+        "--pcap",
+        metavar="FILE",
+        help="the frames of a pcap file in a loop, into every port, in place of generated ones",
+    )
+    group.addoption(
         "--loss-ratio",
         metavar="RATIO",
-        type=float,
-        help="acceptable loss of the partial drop rate (PDR), 0 to 1 (default: 0.005)",
+        help="acceptable loss of the partial drop rate (PDR), 0 to 1, or several with commas "
+        "(default: 0.005)",
     )
     group.addoption(
         "--trial-duration",
@@ -65,9 +95,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     group.addoption(
         "--search",
-        choices=("mlrsearch", "binary"),
+        choices=("mlrsearch", "binary", "nfvbench"),
         default="mlrsearch",
-        help="mlrsearch finds NDR and PDR at once; binary is RFC 2544 section 26.1 to the letter",
+        help="mlrsearch finds NDR and PDR at once; binary is RFC 2544 section 26.1 to the letter; "
+        "nfvbench is NFVbench's rule",
+    )
+    group.addoption(
+        "--history",
+        metavar="DIR",
+        default="off",
+        help="mlrsearch looks first where the case was in its newest run in DIR, or what cases "
+        "before it in this run showed; `auto`: DIR is that of --reports; `off` (default): it "
+        "looks everywhere",
     )
     group.addoption(
         "--repeat",
@@ -75,6 +114,23 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         type=int,
         default=1,
         help="search each case N times and report the median (default: 1)",
+    )
+    group.addoption(
+        "--topology",
+        metavar="NAME",
+        default="pvp",
+        help="for suites that measure any topology, such as suites/rfc2544 (default: pvp); "
+        "`vswitch topologies` lists them",
+    )
+    group.addoption(
+        "--soak",
+        metavar="TIME",
+        help="how long a soak takes: seconds, or 30m, 8h (default: 1h; with --quick: 60s)",
+    )
+    group.addoption(
+        "--resume",
+        metavar="RUN",
+        help="take up the soak of an earlier run where it ended: its id, its path, or `latest`",
     )
     group.addoption(
         "--tune",

@@ -227,6 +227,14 @@ class Testpmd:
         """Begin to forward."""
         self.command("start", why="it forwards from here on")
 
+    def stop(self) -> None:
+        """End forwarding; what it counted is told until it begins again."""
+        self.command("stop", why="it stops forwarding")
+
+    def keep_waiting(self) -> None:
+        """From now on `start` does not throw away, uncounted, the frames that wait."""
+        self.command("set flush_rx off")
+
     def counters(self) -> Mapping[int, PortCounters]:
         """By port number, since it began to forward."""
         return parse_counters(

@@ -48,7 +48,7 @@ def _plan(arguments: argparse.Namespace) -> None:
     from pytest_vswitch.lab.loader import load
 
     lab = chosen(load(arguments.dut), vswitch=arguments.vswitch, hypervisor=arguments.hypervisor)
-    topologies = _topologies(arguments.suite, arguments.dut)
+    topologies = _topologies(arguments.suite, arguments.dut, arguments.topology)
     if arguments.topology:
         topologies = [name for name in topologies if name == arguments.topology]
     if not topologies:
@@ -58,6 +58,8 @@ def _plan(arguments: argparse.Namespace) -> None:
         print(f"# lab `{lab.name}` is a simulation: a run carries out no command on any host")
         return
     what = f"pytest {' '.join(arguments.suite)} --dut {arguments.dut}"
+    if arguments.topology:
+        what += f" --topology {arguments.topology}"
     scripts = {}
     for name in topologies:
         try:
@@ -94,8 +96,10 @@ def _progress() -> Callable[[str], None]:
     return lambda why: print(f"vswitch: {why}", file=sys.stderr) if why else None
 
 
-def _topologies(suite: Sequence[str], dut: str) -> list[str]:
+def _topologies(suite: Sequence[str], dut: str, chosen: str | None) -> list[str]:
     """Names of the topologies that the tests of `suite` use, in the order of first use.
+
+    Where a suite leaves the choice, it is `chosen`.
 
     Raises InputError, in pytest's words, when it cannot collect them.
     """
@@ -119,6 +123,8 @@ def _topologies(suite: Sequence[str], dut: str) -> list[str]:
 
     said = io.StringIO()
     options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--color", "no"]
+    if chosen in known:
+        options += ["--topology", chosen]
     with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
         status = pytest.main([*suite, "--dut", dut, *options], plugins=[Collected()])
     if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from pytest_vswitch.errors import DutError, InputError, VswitchError
 from pytest_vswitch.measure import culprit
+from pytest_vswitch.measure.exchange import Exchange, Frames, both_sides
 from pytest_vswitch.topologies.topology import Flow, Topology
 from pytest_vswitch.traffic.frames import FCS_BYTES, HEADER_BYTES, VLAN_BYTES, ethernet
 from pytest_vswitch.traffic.generator import Generator
+from pytest_vswitch.traffic.profile import PLAIN, Profile
 
 PROBE_WAIT_S = 1.0
 """How long a single frame may take through a DUT that is still waking up [s]."""
@@ -38,11 +40,22 @@ FIELDS = (
     (40, "UDP checksum"),
     (42, "payload"),
 )
-"""Where each field of the frames sent here begins [bytes]."""
+"""Where each field of the frames sent here begins, if they are not tagged [bytes]."""
+_TAGS = (b"\x81\x00", b"\x88\xa8")
+"""Ethernet types of VLAN tags (IEEE 802.1Q)."""
 
 
 class FunctionalError(VswitchError):
     """The DUT forwards, but not every frame comes back once and right."""
+
+    def __init__(self, message: str, exchange: Exchange | None = None) -> None:
+        """`exchange` are the frames to keep, if there are any."""
+        super().__init__(message)
+        self.exchange = exchange
+
+    def add(self, line: str) -> None:
+        """Say one thing more, e.g. where the frames are kept."""
+        self.args = (f"{self}\n{line}",)
 
 
 def check_functional(
@@ -52,31 +65,30 @@ def check_functional(
     frames_per_direction: int = 256,
     *,
     wait_s: float = 5.0,
+    profile: Profile = PLAIN,
 ) -> None:
     """Every frame comes back exactly once, and byte for byte as `topology.transform` says.
 
-    The frames of all directions are sent together, each unlike all others. Frames that
+    The frames of all directions are sent together, each unlike all others, addresses and
+    ports too; of several sizes of `profile`, each has its share. Frames that
     the DUT sends of its own accord, such as a guest's router solicitation, are no fault.
-    Raises FunctionalError with the number of missing frames, the first wrong byte, and the
-    hops where frames were lost.
+    Raises FunctionalError with the number of missing frames, the first wrong byte, the port
+    that frames came out of in place of theirs, and the hops where frames were lost.
     """
     sent = {
-        port: build_frames(topology.flow(port), frame_bytes, frames_per_direction, seed=port)
+        port: _of_all_sizes(topology.flow(port), frame_bytes, profile, frames_per_direction, port)
         for port in range(len(topology.ports))
     }
     with culprit.named(topology):
         before = topology.snapshot()
         came_back = generator.exchange(sent, wait_s=wait_s)
     topology.check_alive()
-    faults = [
-        fault
-        for port in sent
-        for fault in _faults(topology, port, sent[port], came_back.get(topology.peer(port), []))
-    ]
+    faults = [fault for port in sent for fault in _faults(topology, port, sent[port], came_back)]
     if faults:
         raise FunctionalError(
             f"{topology.name} does not forward {frame_bytes}-byte frames correctly:\n"
-            + "\n".join([*faults, *losses(topology, before)])
+            + "\n".join([*faults, *losses(topology, before)]),
+            both_sides(topology, sent, came_back),
         )
 
 
@@ -161,14 +173,32 @@ def _probe(topology: Topology, port: int) -> bytes:
     return build_frames(topology.flow(port), 64, 1, seed=100 + port)[0]
 
 
+def _of_all_sizes(
+    flow: Flow, frame_bytes: int, profile: Profile, count: int, port: int
+) -> list[bytes]:
+    sizes = sorted(set(profile.sizes_or(frame_bytes)))
+    each = -(-count // len(sizes))
+    return [
+        frame
+        for number, size in enumerate(sizes)
+        for frame in build_frames(flow, size, each, seed=port + 1000 * number, tags=profile.tags)
+    ]
+
+
 def build_frames(
-    flow: Flow, frame_bytes: int, count: int, *, seed: int = 0, ttl: int = 64
+    flow: Flow,
+    frame_bytes: int,
+    count: int,
+    *,
+    seed: int = 0,
+    ttl: int = 64,
+    tags: Sequence[int] = (),
 ) -> list[bytes]:
     """Distinct UDP frames of a flow, without FCS: hosts of its networks (/16), ports, payload.
 
     Raises InputError for a frame that has no room for its headers.
     """
-    tag_bytes = 0 if flow.vlan is None else VLAN_BYTES
+    tag_bytes = VLAN_BYTES * (len(tags) + (flow.vlan is not None))
     if frame_bytes < SMALLEST_FRAME_BYTES + tag_bytes:
         raise InputError(
             f"frame size is {frame_bytes} bytes; it must be at least "
@@ -187,7 +217,7 @@ def build_frames(
     for number in range(count):
         payload = rng.randbytes(frame_bytes - FCS_BYTES - HEADER_BYTES - tag_bytes - 4)
         frame = (
-            ethernet(flow)
+            ethernet(flow, tags)
             / IP(src=host(flow.src_ip), dst=host(flow.dst_ip), id=number % 0x10000, ttl=ttl)
             / UDP(sport=rng.randrange(1024, 0x10000), dport=rng.randrange(1024, 0x10000))
             / Raw(number.to_bytes(4, "big") + payload)
@@ -196,30 +226,48 @@ def build_frames(
     return frames
 
 
-def _faults(
-    topology: Topology, port: int, sent: Sequence[bytes], came_back: Sequence[bytes]
-) -> list[str]:
+def _faults(topology: Topology, port: int, sent: Sequence[bytes], came_back: Frames) -> list[str]:
     """What is wrong with one direction, a sentence each; empty if nothing is."""
+    peer = topology.peer(port)
     expected = [topology.transform(frame, port) for frame in sent]
-    way = f"{topology.ports[port].name} -> {topology.ports[topology.peer(port)].name}"
-    arrivals = Counter(came_back)
+    arrived = came_back.get(peer, [])
+    way = f"{topology.ports[port].name} -> {topology.ports[peer].name}"
+    arrivals = Counter(arrived)
     known = {*expected, topology.transform(_probe(topology, port), port)}
     missing = [frame for frame in expected if not arrivals[frame]]
     repeated = [frame for frame in expected if arrivals[frame] > 1]
     wrong = [
         (frame, nearest)
-        for frame in came_back
+        for frame in arrived
         if frame not in known and _alike(frame, nearest := _nearest(frame, missing or expected))
     ]
     faults = []
     if missing:
-        faults.append(f"{way}: {len(missing)} of {len(sent)} frames did not come back right")
+        faults.append(f"{way}: {len(missing)} of {len(expected)} frames did not come back right")
+        faults += _astray(topology, peer, missing, came_back)
     if repeated:
-        faults.append(f"{way}: {len(repeated)} of {len(sent)} frames came back more than once")
+        faults.append(f"{way}: {len(repeated)} of {len(expected)} frames came back more than once")
     if wrong:
+        got, should = wrong[0]
+        which = f"frame {expected.index(should) + 1} of {len(expected)}"
         faults.append(f"{way}: {len(wrong)} frames came back changed; in the first of them")
-        faults.append("    " + _difference(*wrong[0]))
+        faults.append(f"    {_difference(got, should)} ({which}{_how_many(got, should)})")
     return faults
+
+
+def _astray(
+    topology: Topology, peer: int, missing: Sequence[bytes], came_back: Frames
+) -> list[str]:
+    """Which ports but `peer` the missing frames came out of."""
+    told = []
+    for port, frames in came_back.items():
+        found = len({*missing} & {*frames}) if port != peer else 0
+        if found:
+            told.append(
+                f"    {found} of them came out of {topology.ports[port].name} instead: are the "
+                "wires, or the ports in the lab file, crossed?"
+            )
+    return told
 
 
 def _nearest(frame: bytes, candidates: Sequence[bytes]) -> bytes:
@@ -248,6 +296,23 @@ def _difference(got: bytes, expected: bytes) -> str:
     """The first wrong byte, for a reader."""
     for offset, (is_, should) in enumerate(zip(got, expected, strict=False)):
         if is_ != should:
-            field = [name for start, name in FIELDS if start <= offset][-1]
+            field = _field(expected, offset)
             return f"byte {offset} ({field}) is 0x{is_:02x}, it should be 0x{should:02x}"
     return f"there are {len(got)} bytes, it should be {len(expected)} (without FCS)"
+
+
+def _how_many(got: bytes, expected: bytes) -> str:
+    """How many bytes are wrong, if it is more than the first."""
+    wrong = sum(is_ != should for is_, should in zip(got, expected, strict=False))
+    return f"; {wrong} bytes of it are wrong" if wrong > 1 else ""
+
+
+def _field(frame: bytes, offset: int) -> str:
+    """The field that a byte of a frame belongs to; VLAN tags move what follows them."""
+    tags = 0
+    while frame[12 + tags : 14 + tags] in _TAGS:
+        tags += VLAN_BYTES
+    if 12 <= offset < 12 + tags:
+        return "VLAN tag"
+    place = offset if offset < 12 else offset - tags
+    return [name for start, name in FIELDS if start <= place][-1]

@@ -8,7 +8,7 @@ from typing import Protocol, runtime_checkable
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.measure import outage
-from pytest_vswitch.measure.functional import FunctionalError
+from pytest_vswitch.measure.functional import FunctionalError, check_functional
 from pytest_vswitch.measure.outage import Movable, Outage
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.topologies.move import MigrationError, Move, Moved, Traveller
@@ -203,8 +203,8 @@ def failing(
 ) -> tuple[str, Trial]:
     """A move that is bound to fail, under traffic: why it did, in the words of whoever knows.
 
-    Raises FunctionalError when it succeeds, or when the source then loses frames that it did
-    not lose before; and what `outage.during` raises.
+    Raises FunctionalError when it succeeds, or when the source does not forward exact frames
+    afterwards; and what `outage.during` raises.
     """
     if not isinstance(topology, Migratable):
         raise InputError(f"the topology {topology.name} has no guest that can be moved")
@@ -230,16 +230,16 @@ def failing(
 
     try:
         reason, trial = watched(attempt, 1.0)
+        # A busy machine may lose some of these; of exact frames, in small portions, none.
         _, afterwards = watched(lambda watch: "", 1.0)
+        check_functional(topology, generator, frame_bytes)
     finally:
         travels.traveller.alone = False
-    if afterwards.lost:
-        raise FunctionalError(
-            f"after the failed move the guest is where it was, but {afterwards.lost} of "
-            f"{afterwards.sent} frames were lost, most at: "
-            f"{afterwards.lossy_hop.name if afterwards.lossy_hop else 'no hop'}"
-        )
-    told = {"failed move": reason.partition("; its last output")[0], "frames lost": f"{trial.lost}"}
+    told = {
+        "failed move": reason.partition("; its last output")[0],
+        "frames lost": f"{trial.lost}",
+        "frames lost afterwards": f"{afterwards.lost} of {afterwards.sent}",
+    }
     return reason, noted(trial, told)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from pytest_vswitch.measure import culprit
+from pytest_vswitch.measure.exchange import both_sides
 from pytest_vswitch.measure.functional import FunctionalError, build_frames
 from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic.frames import FCS_BYTES, HEADER_BYTES
@@ -62,7 +63,8 @@ def check_refusal(
         kind = f"time to live {ttl}" if dst_mac is None else f"destination {dst_mac}"
         raise FunctionalError(
             f"{topology.name} does not tell apart which {frame_bytes}-byte frames to forward; "
-            f"of those with {kind} none may come out:\n" + "\n".join(faults)
+            f"of those with {kind} none may come out:\n" + "\n".join(faults),
+            both_sides(topology, mixed, came_back, forwarded=good),
         )
 
 

@@ -11,6 +11,7 @@ from pytest_vswitch.measure import books, culprit
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic.generator import DirectionCounts, Generator, Offer
+from pytest_vswitch.traffic.profile import PLAIN, Profile
 
 POLL_S = 0.2
 """How often the health of the DUT's programs is looked at during a trial [s]."""
@@ -56,6 +57,7 @@ class TrialRunner:
         generator: Generator,
         frame_bytes: int,
         *,
+        profile: Profile = PLAIN,
         record: Callable[[Trial], None],
         progress: Callable[[Progress], None],
         may_go_on: Callable[[], None] = lambda: None,
@@ -70,6 +72,7 @@ class TrialRunner:
         self.topology = topology
         self.generator = generator
         self.frame_bytes = frame_bytes
+        self.profile = profile
         self._record = record
         self._progress = progress
         self._may_go_on = may_go_on
@@ -102,7 +105,7 @@ class TrialRunner:
             self._progress(Progress(focus, number, rate_pps, duration_s, elapsed_s, loss_ratio))
 
         try:
-            self.generator.start(Offer(rate_pps, duration_s, self.frame_bytes))
+            self.generator.start(Offer(rate_pps, duration_s, self.frame_bytes, self.profile))
             counts = self._wait_for_end(began + duration_s + self._margin_s, tell)
             counts, after, paths = self._settled(before, counts)
         except BaseException:

@@ -8,14 +8,22 @@ from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from pytest_vswitch.measure.outcome import Curve
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results import units
 from pytest_vswitch.results.findings import Finding
 from pytest_vswitch.traffic.generator import Latency
+from pytest_vswitch.traffic.latency import Histogram
 
 WIDTH, HEIGHT = 460, 300
 LEFT, RIGHT, TOP, BOTTOM = 82, 12, 42, 44
 """Margins around the plot [px]."""
+
+MOST_DOTS = 100
+"""A curve of more points is a line only."""
+
+NINES = 5
+"""A chart of percentiles ends at 99.999 %."""
 
 PERCENTILES = ("min", "p50", "p90", "p99", "p99.9", "max")
 
@@ -100,6 +108,27 @@ def latency_percentiles(directions: Sequence[tuple[str, Latency]]) -> Markup:
     return _frame(body, "one-way delay", "Latency percentiles per direction")
 
 
+def delays_by_load(loads: Sequence[tuple[float, Histogram]]) -> Markup:
+    """Delay at each percentile, both logarithmic (each step has a tenth of the frames of the
+    one before); a line for each load [frames/s]."""
+    nines = min(NINES, max(math.ceil(math.log10(seen.samples + 1)) for _, seen in loads))
+    steps = [step / 10 for step in range(10 * nines + 1)]
+    lines = [
+        [max(seen.percentile_us(100 - 100 * 0.1**step), 1e-3) for step in steps]
+        for _, seen in loads
+    ]
+    y = _decades(min(map(min, lines)), max(map(max, lines)))
+    x = Axis(0, nines, LEFT + 12, WIDTH - RIGHT - 36)
+    body = [_y_grid(y, _powers(y.low, y.high), _short_time)]
+    body += [_x_label(x(n), f"{100 - 100 * 0.1**n:.6g} %") for n in range(nines + 1)]
+    for number, ((load_pps, _), line) in enumerate(zip(loads, lines, strict=True)):
+        points = " ".join(f"{x(s):.1f},{y(v):.1f}" for s, v in zip(steps, line, strict=True))
+        body.append(_svg('<polyline class="line dir{}" points="{}"/>', number % 2, points))
+        end = (x(nines) + 4, y(line[-1]) + 4)
+        body.append(_svg('<text x="{:.1f}" y="{:.1f}">{}</text>', *end, _short_rate(load_pps)))
+    return _frame(body, "share of all frames", "Delays by percentile and load")
+
+
 def throughput_by_frame_size(rates: Sequence[tuple[int, float | None, float]]) -> Markup:
     """NDR over frame size: (bytes, NDR or None, line rate) of each case, as bars from 0."""
     highest = max((pps for _, pps, _ in rates if pps is not None), default=0.0)
@@ -123,6 +152,57 @@ def throughput_by_frame_size(rates: Sequence[tuple[int, float | None, float]]) -
         body.append(_svg('<text class="mid" x="{:.1f}" y="{:.1f}">{}</text>', px, top - 6, label))
         body.append(_x_label(px, f"{size}"))
     return _frame(body, "frame size [bytes, with FCS]", "NDR by frame size")
+
+
+def curve(shown: Curve) -> Markup:
+    """One quantity over another; the x that matters, if any, as a line. Empty without points."""
+    points = shown.points
+    if len(points) < 2:
+        return Markup("")
+    xs, ys = [x for x, _ in points], [y for _, y in points]
+    log = min(xs) > 0 and max(xs) > 20 * min(xs)
+    margin = (max(xs) - min(xs)) * 0.04 or 1.0
+    x = (
+        Axis(min(xs) * 0.8, max(xs) * 1.25, LEFT, WIDTH - RIGHT, log=True)
+        if log
+        else Axis(min(xs) - margin, max(xs) + margin, LEFT, WIDTH - RIGHT)
+    )
+    y = Axis(0, (max(ys) or 1.0) * 1.1, HEIGHT - BOTTOM, TOP)
+    body = [_y_grid(y, _linear_ticks(0, y.high), lambda value: _short(value, shown.y_unit))]
+    ticks = _powers(x.low, x.high) if log else _linear_ticks(x.low, x.high)
+    if log and len(ticks) < 3:
+        ticks = [m * 10.0**e for e in range(-9, 10) for m in (1, 2, 5)]
+    if not shown.x_unit:  # a plain number is a count
+        ticks = [value for value in ticks if value == int(value)]
+    body += [_x_label(x(v), _short(v, shown.x_unit)) for v in ticks if x.low <= v <= x.high]
+    if shown.marked is not None and x.low <= shown.marked <= x.high:
+        body.append(
+            _svg(
+                '<rect class="band goal0" x="{:.1f}" y="{}" width="1.5" height="{}"/>',
+                *(x(shown.marked), TOP, HEIGHT - BOTTOM - TOP),
+            )
+        )
+    line = " ".join(f"{x(px):.1f},{y(py):.1f}" for px, py in points)
+    body.append(_svg('<polyline class="line dir0" points="{}"/>', line))
+    if len(points) <= MOST_DOTS:
+        for px, py in points:
+            text = (
+                f"{shown.x_name} {units.quantity(px, shown.x_unit)}: "
+                f"{units.quantity(py, shown.y_unit)}"
+            )
+            body.append(_marker(x(px), y(py), False, "dir0", text))
+    x_title = f"{shown.x_name} [{shown.x_unit}]" if shown.x_unit else shown.x_name
+    y_title = _svg('<text x="{}" y="{}">{}</text>', LEFT, TOP - 18, shown.y_name)
+    return _frame([*body, y_title], x_title, shown.name)
+
+
+def _short(value: float, unit: str) -> str:
+    """A tick: a rate without its unit, anything else with as much of it as it takes."""
+    if unit == "ratio":
+        return f"{units.plain(100 * value)} %"
+    if unit == "s":
+        return units.plain(value, 4) if value >= 1 or not value else _short_time(1e6 * value)
+    return _short_rate(value, 4)
 
 
 def _loss_chart(trials: Sequence[Trial], found: Sequence[Finding], x: Axis, which: str) -> Markup:

@@ -10,12 +10,12 @@ from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.report import charts, drawing
+from pytest_vswitch.report import charts, drawing, latency
 from pytest_vswitch.report.summary import VERDICT_WORDS, overall, short_goal
-from pytest_vswitch.results import findings, template, units
+from pytest_vswitch.results import captures, findings, template, units
 from pytest_vswitch.results.findings import Finding
 from pytest_vswitch.results.record import Case, Measurement, Record, Verdict
 from pytest_vswitch.results.schema import write_atomically
@@ -31,6 +31,8 @@ class CaseView:
 
     case: Case
     anchor: str
+    error: Markup
+    """What went wrong, with links to the frames that were kept."""
     template_text: str
     headline: Finding | None
     found: tuple[Finding, ...]
@@ -43,6 +45,8 @@ class CaseView:
     """Of each direction of that trial that has samples."""
     unstable: str
     """What makes repeated searches differ; empty if they do not."""
+    outcomes: tuple[Measurement, ...]
+    """The measurements that are no search."""
     event: Mapping[str, str]
     """What was seen of an event that was measured in place of a search; else empty."""
 
@@ -72,7 +76,8 @@ def render(*records: Record) -> str:
     numbers = itertools.count(1)
     runs = []
     for record in records:
-        views = tuple(_view(case, f"case-{next(numbers)}") for case in record.cases)
+        beside = len(records) == 1  # else there is no telling where the runs are from here
+        views = tuple(_view(case, f"case-{next(numbers)}", beside) for case in record.cases)
         runs.append(RunView(record, views, overall(record), tuple(_sweeps(views))))
     return _environment().get_template("report.html.j2").render(runs=runs)
 
@@ -96,7 +101,8 @@ def direction_name(case: Case, tx_port: int, rx_port: int) -> str:
     return " → ".join(names)
 
 
-def _view(case: Case, anchor: str) -> CaseView:
+def _view(case: Case, anchor: str, beside: bool = False) -> CaseView:
+    """`beside`: the page stands in the run's directory, beside its files."""
     results = (findings.finding(case.measurements, goal.name) for goal in case.goals)
     headline = findings.headline(case)
     trials = tuple((m, trial) for m in case.measurements for trial in m.trials)
@@ -107,6 +113,7 @@ def _view(case: Case, anchor: str) -> CaseView:
     return CaseView(
         case=case,
         anchor=anchor,
+        error=_error(case.error) if beside else Markup(escape(case.error)),
         template_text=template.text(case.template) if case.template else "",
         headline=headline,
         found=tuple(found for found in results if found),
@@ -120,6 +127,7 @@ def _view(case: Case, anchor: str) -> CaseView:
             if d.latency
         ),
         unstable=unstable(case),
+        outcomes=findings.outcomes(case),
         event=findings.event_facts(case),
     )
 
@@ -136,13 +144,23 @@ def _evidence(headline: Finding | None, trials: Sequence[Trial]) -> tuple[Trial 
     return (trials[-1], "the last one made") if trials else (None, "")
 
 
+def _error(error: str) -> Markup:
+    """The message, its files as links."""
+    text, at = Markup(""), 0
+    for file in captures.FILE.finditer(error):
+        text += escape(error[at : file.start()])
+        text += Markup('<a href="{0}">{0}</a>').format(file.group())
+        at = file.end()
+    return text + escape(error[at:])
+
+
 def _sweeps(views: Sequence[CaseView]) -> list[tuple[str, Markup]]:
     """A chart for each group of cases that differ in their frame size only."""
     groups: dict[str, dict[int, tuple[int, float | None, float]]] = {}
     for view in views:
         case = view.case
         size = case.parameters.get("frame_bytes")
-        if not isinstance(size, int):
+        if not isinstance(size, int) or view.outcomes:
             continue
         rest = [f"{k}={v}" for k, v in case.parameters.items() if k != "frame_bytes"]
         value = view.headline.value_pps if view.headline else None
@@ -175,6 +193,8 @@ def _environment() -> Environment:
         percent=units.percent,
         microseconds=units.microseconds,
         duration=units.duration,
+        quantity=units.quantity,
+        bounds=units.bounds,
         memory=units.memory,
         argv=shlex.join,
         drops=_drops,
@@ -184,6 +204,7 @@ def _environment() -> Environment:
     environment.globals.update(
         charts=charts,
         drawing=drawing,
+        seen_by_load=latency.by_load,
         direction_name=direction_name,
         verdict_words=VERDICT_WORDS,
         css=Markup((_TEMPLATES / "style.css").read_text("utf-8")),

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.results import units
-from pytest_vswitch.results.findings import Finding, event_facts, finding, limiter
-from pytest_vswitch.results.record import Case, Record, Verdict
+from pytest_vswitch.results.findings import Finding, event_facts, finding, limiter, outcomes
+from pytest_vswitch.results.record import Case, Measurement, Record, Verdict
 from pytest_vswitch.results.run_directory import RunDirectory
 from pytest_vswitch.results.stability import unstable
 
@@ -88,6 +88,10 @@ def _case(case: Case, *, remarks_below: bool) -> Iterator[str]:
         yield from _wrapped(f"limited by  {limiter(best[0])}", 2, 14)
         if doubt := unstable(case):
             yield from _wrapped(f"unstable    {doubt}", 2, 14)
+    for measurement in outcomes(case):
+        yield from _outcome(measurement)
+    if best or outcomes(case):
+        pass
     elif seen := event_facts(case):
         for what, amount in seen.items():
             yield from _wrapped(f"{what}: {amount}", 2, 4)
@@ -105,6 +109,17 @@ def _remarks(case: Case, heading: str, indent: int) -> Iterator[str]:
         yield " " * indent + heading
     for remark in case.facts.remarks:
         yield from _wrapped(f"- {remark}", indent + 2, indent + 4)
+
+
+def _outcome(measurement: Measurement) -> Iterator[str]:
+    """Each figure with its interval, and what makes them doubtful."""
+    assert measurement.outcome is not None
+    for figure in measurement.outcome.figures:
+        between = units.bounds(figure.low, figure.high, figure.unit)
+        text = f"{figure.name}  {units.quantity(figure.value, figure.unit)}"
+        yield from _wrapped(f"{text}  ({between})" if between else text, 2, 4)
+    for doubt in measurement.outcome.doubts:
+        yield from _wrapped(f"doubtful: {doubt}", 2, 4)
 
 
 def _finding(found: Finding, case: Case) -> Iterator[str]:

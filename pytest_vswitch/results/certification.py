@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from pytest_vswitch.errors import InputError
 from pytest_vswitch.measure.functional import check_functional
+from pytest_vswitch.measure.hint import Hint
 from pytest_vswitch.measure.options import SearchOptions
+from pytest_vswitch.measure.outcome import Reported
+from pytest_vswitch.measure.procedure import Bench, Rules
 from pytest_vswitch.measure.runner import Progress, TrialRunner
 from pytest_vswitch.measure.throughput import find_throughput, line_rate_pps
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results import contention, template, verdict
+from pytest_vswitch.results.findings import finding
 from pytest_vswitch.results.host_facts import remarks
 from pytest_vswitch.results.journal import (
     CaseBegun,
@@ -24,9 +29,11 @@ from pytest_vswitch.results.journal import (
 )
 from pytest_vswitch.results.record import Case, HostFacts, Measurement, Verdict
 from pytest_vswitch.topologies.topology import Topology
-from pytest_vswitch.traffic.generator import Generator
+from pytest_vswitch.traffic.generator import Generator, require
+from pytest_vswitch.traffic.profile import PLAIN, Profile
 
 T = TypeVar("T")
+R = TypeVar("R", bound=Reported)
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +52,24 @@ class Plan:
 
     search: SearchOptions
     repeats: int
+    rules: Rules = field(default_factory=Rules)
+    """Of the measurements that are no search."""
+    soak_s: float = 3600.0
+    """How long a soak takes [s]."""
+    profile: Profile = PLAIN
+    """The frames, beyond their size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doing:
+    """What a measurement works with."""
+
+    bench: Bench
+    """For trials of the case's own frames."""
+    runner: Callable[[int, Profile], TrialRunner]
+    """Of another frame size [bytes] or profile."""
+    record: Callable[[Trial], None]
+    """Keeps a trial that no runner made."""
 
 
 class Certification:
@@ -65,14 +90,18 @@ class Certification:
         progress: Callable[[Progress], None],
         may_go_on: Callable[[], None] = lambda: None,
         contention: Callable[[], contention.Reading] | None = None,
+        known: Callable[[Case], Hint | None] = lambda case: None,
     ) -> None:
         """`limits` are the lab's thresholds by case id; `frame_bytes` is a parameter.
 
+        Raises InputError when the generator cannot send the plan's frames.
+
         `may_go_on` is asked before each trial, and raises if it must not be. `contention`
-        reads how busy the DUT is.
+        reads how busy the DUT is. `known` says where a search may look first.
         """
         topology, generator = wired.topology, wired.generator
-        parameters = {**parameters, **topology.variant}
+        require(generator, plan.profile)
+        parameters = {**parameters, **plan.profile.parameters, **topology.variant}
         words = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
         facts = topology.facts
         self.frame_bytes = int(parameters["frame_bytes"])
@@ -83,7 +112,7 @@ class Certification:
             parameters=parameters,
             goals=plan.search.goals,
             ports=tuple(port.name for port in topology.ports),
-            line_rate_pps=line_rate_pps(topology.ports, self.frame_bytes),
+            line_rate_pps=line_rate_pps(topology.ports, plan.profile.mean_bytes(self.frame_bytes)),
             traffic_generator=generator.description,
             simulated=generator.simulated,
             facts=replace(
@@ -100,6 +129,7 @@ class Certification:
         self._progress = progress
         self._may_go_on = may_go_on
         self._contention = contention
+        self._known = known
         self._ended = False
         journal.append(CaseBegun(self.case))
 
@@ -109,7 +139,9 @@ class Certification:
         First the DUT must return exact frames exactly: raises FunctionalError if not, and
         what `TrialRunner.run` raises.
         """
-        check_functional(self._wired.topology, self._wired.generator, self.frame_bytes)
+        check_functional(
+            self._wired.topology, self._wired.generator, self.frame_bytes, profile=self.profile
+        )
         repeat = 0
 
         def record(trial: Trial) -> None:
@@ -119,24 +151,81 @@ class Certification:
             self._wired.topology,
             self._wired.generator,
             self.frame_bytes,
+            profile=self.profile,
             record=record,
             progress=self._progress,
             may_go_on=self._may_go_on,
         )
         search = self._plan.search
+        # Repeats show how searches spread: they must not know of each other, nor of one before.
+        hint = self._known(self.case) if self._plan.repeats == 1 and search.heeds_hints else None
         for repeat in range(1, self._plan.repeats + 1):
-            self._journal.append(MeasurementBegun(self.case.id, repeat, search.search))
+            self._journal.append(MeasurementBegun(self.case.id, repeat, search.search, hint))
             began, before = time.monotonic(), self._busy()
-            found = find_throughput(runner, search)
+            found = find_throughput(runner, search, hint)
             elapsed_s, after = time.monotonic() - began, self._busy()
             busy = contention.between(before, after) if before and after else None
             self._journal.append(
                 MeasurementEnded(self.case.id, repeat, found.results, elapsed_s, busy)
             )
             measurement = Measurement(
-                repeat, search.search, found.results, found.trials, elapsed_s, busy
+                repeat, search.search, found.results, found.trials, elapsed_s, busy, hint=hint
             )
             self.case = replace(self.case, measurements=(*self.case.measurements, measurement))
+
+    def measured(self, what: str, measure: Callable[[Doing], R]) -> R:
+        """Keep a measurement that is no search, e.g. `frame loss`, trial by trial.
+
+        First the DUT must return exact frames exactly: raises FunctionalError if not, and
+        what `measure` raises.
+        """
+        topology, generator = self._wired.topology, self._wired.generator
+        check_functional(topology, generator, self.frame_bytes, profile=self.profile)
+        number = len(self.case.measurements) + 1
+        before_it = sum(len(one.trials) for one in self.case.measurements)
+        kept: list[Trial] = []
+
+        def record(trial: Trial) -> None:
+            kept.append(replace(trial, number=before_it + len(kept) + 1))
+            self._journal.append(TrialEnded(self.case.id, number, kept[-1]))
+
+        def runner(frame_bytes: int, profile: Profile) -> TrialRunner:
+            return TrialRunner(
+                topology,
+                generator,
+                frame_bytes,
+                profile=profile,
+                record=record,
+                progress=self._progress,
+                may_go_on=self._may_go_on,
+            )
+
+        self._journal.append(MeasurementBegun(self.case.id, number, what))
+        began, before = time.monotonic(), self._busy()
+        bench = Bench(runner(self.frame_bytes, self.profile), self._plan.rules)
+        found = measure(Doing(bench, runner, record))
+        elapsed_s, after = time.monotonic() - began, self._busy()
+        busy = contention.between(before, after) if before and after else None
+        self._journal.append(
+            MeasurementEnded(self.case.id, number, (), elapsed_s, busy, found.outcome)
+        )
+        measurement = Measurement(number, what, (), tuple(kept), elapsed_s, busy, found.outcome)
+        self.case = replace(self.case, measurements=(*self.case.measurements, measurement))
+        return found
+
+    @property
+    def plan(self) -> Plan:
+        return self._plan
+
+    @property
+    def profile(self) -> Profile:
+        return self._plan.profile
+
+    @property
+    def ndr_pps(self) -> float | None:
+        """The NDR that `throughput` found, if it has [frames/s, all directions]."""
+        found = finding(self.case.measurements, "NDR")
+        return found.value_pps if found else None
 
     def _busy(self) -> contention.Reading | None:
         try:
@@ -147,8 +236,14 @@ class Certification:
     def event(self, what: str, measure: Callable[[], tuple[T, Trial]]) -> T:
         """Keep the one trial around an event, e.g. a `migration`, whatever comes after it.
 
-        `measure` carries it out; what it raises is raised.
+        `measure` carries it out; what it raises is raised. Raises InputError for frames
+        that are not plain.
         """
+        if self.profile != PLAIN:
+            raise InputError(
+                f"{self.case.id}: around a {what} frames are plain; leave out --imix, --flows, "
+                "--vlan, --burst and --pcap"
+            )
         number = len(self.case.measurements) + 1
         self._may_go_on()
         self._journal.append(MeasurementBegun(self.case.id, number, what))

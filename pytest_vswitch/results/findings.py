@@ -52,12 +52,21 @@ class Finding:
         return f"between {units.rate_span(self.value_pps, self.result.upper_pps, 'and')}"
 
 
+def outcomes(case: Case) -> tuple[Measurement, ...]:
+    """The measurements that are no search and came to their end."""
+    return tuple(m for m in case.measurements if m.outcome is not None)
+
+
 def event_facts(case: Case) -> Mapping[str, str]:
     """What was seen of the events that were measured in place of a search, e.g. a migration.
 
     The last of them, if there are several; it stands at the first hop of its trial.
     """
-    ended = [m for m in case.measurements if m.elapsed_s is not None and not m.results]
+    ended = [
+        m
+        for m in case.measurements
+        if m.elapsed_s is not None and not m.results and m.outcome is None
+    ]
     first = [path[0] for m in ended for trial in m.trials for path in trial.paths[:1]]
     return first[-1].facts if first else {}
 

@@ -23,6 +23,8 @@ from pydantic_core import from_json
 
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.measure.goals import GoalResult
+from pytest_vswitch.measure.hint import Hint
+from pytest_vswitch.measure.outcome import Outcome
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results.contention import Contention
 from pytest_vswitch.results.record import (
@@ -61,6 +63,7 @@ class MeasurementBegun:
     case_id: str
     repeat: int
     search: str
+    hint: Hint | None = None
     event: Literal["measurement begun"] = "measurement begun"
 
 
@@ -79,6 +82,7 @@ class MeasurementEnded:
     results: tuple[GoalResult, ...]
     elapsed_s: float | None = None
     contention: Contention | None = None
+    outcome: Outcome | None = None
     event: Literal["measurement ended"] = "measurement ended"
 
 
@@ -284,13 +288,13 @@ def _build(events: Sequence[Event]) -> Record:
             case CaseBegun(case):
                 newest[case.id] = len(cases)
                 cases.append(replace(case, measurements=(), verdict="incomplete"))
-            case MeasurementBegun(case_id, repeat, search):
+            case MeasurementBegun(case_id, repeat, search, hint):
                 position = newest[case_id]
-                cases[position] = _begin(cases[position], repeat, search)
+                cases[position] = _begin(cases[position], repeat, search, hint)
             case TrialEnded(case_id, repeat, trial):
                 position = newest[case_id]
                 cases[position] = _extend(cases[position], repeat, trials=(trial,))
-            case MeasurementEnded(case_id, repeat, results, elapsed_s, contention):
+            case MeasurementEnded(case_id, repeat, results, elapsed_s, contention, outcome):
                 position = newest[case_id]
                 cases[position] = _extend(
                     cases[position],
@@ -298,6 +302,7 @@ def _build(events: Sequence[Event]) -> Record:
                     results=results,
                     elapsed_s=elapsed_s,
                     contention=contention,
+                    outcome=outcome,
                 )
             case CaseEnded(case_id, verdict, checks, error, template):
                 position = newest[case_id]
@@ -313,8 +318,9 @@ def _build(events: Sequence[Event]) -> Record:
     )
 
 
-def _begin(case: Case, repeat: int, search: str) -> Case:
-    return replace(case, measurements=(*case.measurements, Measurement(repeat, search, (), ())))
+def _begin(case: Case, repeat: int, search: str, hint: Hint | None = None) -> Case:
+    begun = Measurement(repeat, search, (), (), hint=hint)
+    return replace(case, measurements=(*case.measurements, begun))
 
 
 def _extend(
@@ -324,6 +330,7 @@ def _extend(
     results: tuple[GoalResult, ...] = (),
     elapsed_s: float | None = None,
     contention: Contention | None = None,
+    outcome: Outcome | None = None,
 ) -> Case:
     """Add to the case's measurement; one whose beginning was lost is of unknown search."""
     if not any(m.repeat == repeat for m in case.measurements):
@@ -337,6 +344,7 @@ def _extend(
                 results=m.results + results,
                 elapsed_s=elapsed_s,
                 contention=contention,
+                outcome=outcome,
             )
             if m.repeat == repeat
             else m

@@ -11,6 +11,8 @@ from dataclasses import dataclass, field
 from typing import ClassVar, Literal
 
 from pytest_vswitch.measure.goals import Goal, GoalResult
+from pytest_vswitch.measure.hint import Hint
+from pytest_vswitch.measure.outcome import Outcome
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results.contention import Contention
 from pytest_vswitch.topologies.topology import Facts, Node
@@ -67,12 +69,12 @@ class HostFacts:
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One search of one case (`--repeat` makes several)."""
+    """One search of one case (`--repeat` makes several), or what was measured in its place."""
 
     repeat: int
     """Counts from 1."""
     search: str
-    """`mlrsearch` or `binary`."""
+    """`mlrsearch`, `binary`, `nfvbench`, or the name of another measurement, e.g. `frame loss`."""
     results: tuple[GoalResult, ...]
     """One per goal; none when the search was cut short."""
     trials: tuple[Trial, ...]
@@ -81,6 +83,10 @@ class Measurement:
     """Wall time of the whole search [s]; None when it was cut short."""
     contention: Contention | None = None
     """Where the DUT's CPU time went meanwhile; None when it does not tell."""
+    outcome: Outcome | None = None
+    """Of a measurement that is no search: its figures and curves."""
+    hint: Hint | None = None
+    """Where the search looked first; None where it began as if nothing were known."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -145,7 +145,9 @@ def _short(value: object) -> str:
 
 def _not_json(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
-        if error.pos >= len(error.doc.rstrip()) or error.msg.startswith("Unterminated"):
+        rest = error.doc[error.pos :].rstrip()
+        cut = any(word.startswith(rest) for word in ("null", "true", "false", "-"))
+        if cut or error.msg.startswith("Unterminated"):
             return (
                 f"ends in the middle, at line {error.lineno}; `vswitch report RUN` writes it again"
             )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from pytest_vswitch.results import units
-from pytest_vswitch.results.findings import finding, headline, trials_at
+from pytest_vswitch.results.findings import finding, headline, outcomes, trials_at
 from pytest_vswitch.results.record import Case, HostFacts
 
 LINES = (
@@ -29,7 +29,8 @@ def render(case: Case, host: HostFacts) -> dict[str, str]:
     "Acceptable Loss" is the loss ratio of the goal that "Result" reports: the NDR, or
     the case's first goal if it has no NDR. "Validation run time" is the time really
     spent sending at the reported load, over all trials there that met the goal; with
-    several repeats, that of the shortest. "Result" is the total over all directions.
+    several repeats, that of the shortest. "Result" is the total over all directions. Of a
+    measurement that is no search, they are its first figure and the time of all its trials.
     """
     versions = case.facts.versions
     values = (
@@ -65,6 +66,8 @@ def _acceptable_loss(case: Case) -> str:
 
 
 def _validation_time(case: Case) -> str:
+    if measured := outcomes(case):
+        return f"{units.plain(sum(t.duration_s for t in measured[-1].trials) / 60, 3)}min"
     best = headline(case)
     if best is None or best.value_pps is None:
         return "0min"
@@ -81,8 +84,11 @@ def _frequency(host: HostFacts) -> str:
 
 
 def _result(case: Case) -> str:
-    best = headline(case)
-    if best is not None and best.value_pps is not None:
+    best, measured = headline(case), outcomes(case)
+    if measured and (outcome := measured[-1].outcome):
+        first = outcome.figures[0]
+        number = f"{first.name} {units.quantity(first.value, first.unit)}"
+    elif best is not None and best.value_pps is not None:
         number = f"{units.plain(best.value_pps / 1e6, 4)} Mpps"
     elif best is not None:
         number = f"no {best.goal.name} found: every load that was tried lost too many frames"

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.results.findings import finding
 from pytest_vswitch.results.record import Case, Record
-from pytest_vswitch.results.verdict import p99_us
+from pytest_vswitch.results.verdict import p99_us, timed
 
 if TYPE_CHECKING:
     from pytest_vswitch.lab.schema import Lab
@@ -68,7 +68,7 @@ def _limits(case: Case, margin: float, latency: bool) -> Iterator[tuple[str, flo
         result = finding(case.measurements, goal)
         if result and result.value_pps:
             yield f"{goal.lower()}_pps", rounded(result.value_pps * (1 - margin), ROUND_FLOOR)
-    delays = [delay for m in case.measurements if (delay := p99_us(m)) is not None]
+    delays = [delay for m in timed(case.measurements) if (delay := p99_us(m)) is not None]
     if latency and delays:
         yield "latency_p99_us", rounded(median(delays) * (1 + margin), ROUND_CEILING)
 

@@ -95,3 +95,33 @@ def duration(seconds: float) -> str:
 def memory(kilobytes: int) -> str:
     """An amount of memory, e.g. `15.6 GiB`."""
     return f"{significant(kilobytes / 2**20)} GiB"
+
+
+def quantity(value: float | None, unit: str) -> str:
+    """A figure of a measurement in its unit (`measure.outcome.Figure`); `n/a` for None."""
+    if value is None:
+        return UNKNOWN
+    match unit:
+        case "ratio":
+            return percent(value)
+        case "frames/s":
+            return rate(value)
+        case "kB":
+            return memory(round(value))
+        case "s" if abs(value) >= 60:
+            return duration(value)
+        case "s" if 0 < abs(value) < 0.9995e-6:
+            return f"{significant(1e9 * value)} ns"
+        case "s":
+            return microseconds(1e6 * value) if value else "0 s"
+    number = f"{value:,.0f}" if abs(value) >= 1000 else plain(value, 4)
+    return f"{number} {unit}".rstrip()
+
+
+def bounds(low: float | None, high: float | None, unit: str) -> str:
+    """Between what a figure's true value lies; empty when nothing is stated."""
+    if low is None:
+        return "" if high is None else f"at most {quantity(high, unit)}"
+    if high is None:
+        return f"at least {quantity(low, unit)}"
+    return f"{quantity(low, unit)} to {quantity(high, unit)}"

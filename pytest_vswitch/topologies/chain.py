@@ -39,7 +39,15 @@ from pytest_vswitch.topologies.topology import (
     Node,
     plain_flow,
 )
-from pytest_vswitch.topologies.vswitches import VHOST, Link, Order, Reading, VhostPort, VSwitch
+from pytest_vswitch.topologies.vswitches import (
+    VHOST,
+    Link,
+    Order,
+    Reading,
+    Restartable,
+    VhostPort,
+    VSwitch,
+)
 from pytest_vswitch.topologies.vswitches import Kind as VSwitchKind
 
 
@@ -300,6 +308,17 @@ class Chain:
             at = vhosts[1]
         hops.append(self.switched(at, end, outer, facts, first=not hops))
         return hops
+
+    @property
+    def components(self) -> Sequence[str]:
+        """What can be restarted alone; see `measure.reset`."""
+        return (self.vswitch.name,) if isinstance(self.vswitch, Restartable) else ()
+
+    def reset(self, component: str) -> None:
+        """Restart the vSwitch's forwarding. Raises DutError."""
+        assert component in self.components
+        assert isinstance(self.vswitch, Restartable)
+        self.vswitch.restart()
 
     def check_alive(self) -> None:
         gone = []

@@ -3,10 +3,6 @@
 It stands for a virtual switch with a guest behind it: three hops in each
 direction, one budget of CPU time for both. Nothing of it ever existed, and
 everything that is written about it says so.
-
-    load <= NDR         nothing is lost, but for noise: bursts near the NDR, stalls anywhere
-    NDR .. capacity     a small part is lost, growing with the square of the load
-    above capacity      all that is beyond the capacity is lost
 """
 
 from __future__ import annotations
@@ -20,6 +16,8 @@ from typing import TYPE_CHECKING, cast
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.lab.preflight import require_ports
+from pytest_vswitch.topologies.sim_behaviour import Behaviour
+from pytest_vswitch.topologies.sim_model import HOPS, DutModel
 from pytest_vswitch.topologies.topology import (
     Facts,
     Flow,
@@ -33,119 +31,11 @@ if TYPE_CHECKING:
     from pytest_vswitch.hosts.host import Host
     from pytest_vswitch.lab.schema import Lab
 
+RESET_LEAD_S = 0.5
+"""A reset happens so long after a trial has begun, as someone would do it by hand [s]."""
+
 AXES = None
 """It stands for a vSwitch with a guest behind it, and has neither."""
-
-HOPS = (
-    ("host switch: {0} -> vhost{1}", "rx missed"),
-    ("guest forwarder: virtio{1} -> virtio{2}", "virtio ring full"),
-    ("host switch: vhost{2} -> {3}", "tx dropped"),
-)
-"""Name of each hop of a direction, and how its program calls its drops."""
-
-
-@dataclass(frozen=True, slots=True)
-class DutModel:
-    """What the simulated DUT can do; all its randomness comes from `seed`."""
-
-    seed: int = 1
-    fixed_ns: float = 90.0
-    """CPU time per frame of any size [ns]."""
-    per_byte_ns: float = 0.05
-    """CPU time for each byte of a frame [ns]."""
-    knee: float = 0.04
-    """How far below the capacity the first frame is lost, 0 to 1."""
-    knee_loss: float = 0.01
-    """Loss ratio at the capacity itself."""
-    jitter: float = 0.0
-    """Standard deviation of the capacity from trial to trial, as part of it."""
-    bursts_per_s: float = 0.0
-    """How often a burst of frames is lost at the NDR; fewer below it."""
-    burst_width: float = 0.01
-    """Part of the load by which bursts become rarer by a factor e below the NDR."""
-    stalls_per_s: float = 0.0
-    """How often the machine takes the CPU away, at any load, and all frames are lost."""
-    stall_s: float = 0.01
-    """How long it keeps it, at most [s]."""
-    bottleneck: int = 1
-    """Index of the hop that loses what is beyond the capacity."""
-
-    @classmethod
-    def drawn(cls, seed: int, *, noisy: bool) -> DutModel:
-        """One of endlessly many DUTs, of 20 kpps (QEMU without KVM) to 20 Mpps (at 64 bytes)."""
-        draw = random.Random(seed)
-        return cls(
-            seed=seed,
-            fixed_ns=1e9 / math.exp(draw.uniform(math.log(20e3), math.log(20e6))),
-            per_byte_ns=draw.uniform(0.0, 0.1),
-            knee=draw.uniform(0.005, 0.15),
-            knee_loss=draw.uniform(0.002, 0.02),
-            jitter=draw.uniform(0.0, 0.005) if noisy else 0.0,
-            bursts_per_s=draw.uniform(0.0, 0.3) if noisy else 0.0,
-            bottleneck=draw.randrange(len(HOPS)),
-        )
-
-    def capacity_pps(self, frame_bytes: int) -> float:
-        """Frames per second it can forward, all directions together."""
-        return 1e9 / (self.fixed_ns + self.per_byte_ns * frame_bytes)
-
-    def loss_ratio(self, load_pps: float, frame_bytes: int, strength: float = 1.0) -> float:
-        """Share of the frames lost at this load, by a DUT `strength` times as fast."""
-        capacity = self.capacity_pps(frame_bytes) * strength
-        ndr = capacity * (1 - self.knee)
-        if load_pps <= ndr:
-            return 0.0
-        if load_pps <= capacity:
-            return self.knee_loss * ((load_pps - ndr) / (capacity - ndr)) ** 2
-        return 1 - (1 - self.knee_loss) * capacity / load_pps
-
-    def true_pps(
-        self, loss_ratio: float, frame_bytes: int, duration_s: float, *, share: float = 0.5
-    ) -> float:
-        """The highest load at which `share` of all trials meet the goal.
-
-        Half of them is what a search should find. Without noise all trials up to that load
-        meet the goal and none above it does, to the one frame that a trial can resolve.
-        """
-        low, high = 0.0, 2 * self.capacity_pps(frame_bytes) / (1 - loss_ratio)
-        while high - low > 1e-9 * high:
-            middle = (low + high) / 2
-            if self.chance(middle, loss_ratio, frame_bytes, duration_s) >= share:
-                low = middle
-            else:
-                high = middle
-        return low
-
-    def chance(
-        self, load_pps: float, loss_ratio: float, frame_bytes: int, duration_s: float
-    ) -> float:
-        """How probable it is that a trial at this load meets the goal, 0 to 1."""
-        capacity = self.capacity_pps(frame_bytes)
-        limit = capacity * (1 - self.knee)
-        if loss_ratio >= self.knee_loss:
-            limit = capacity * (1 - self.knee_loss) / (1 - loss_ratio)
-        elif loss_ratio > 0:
-            limit += (capacity - limit) * math.sqrt(loss_ratio / self.knee_loss)
-        if self.jitter:
-            strong_enough = 0.5 * math.erfc((load_pps / limit - 1) / self.jitter / math.sqrt(2))
-        else:
-            strong_enough = 1.0 if load_pps <= limit else 0.0
-        # A burst is too small to miss any goal but that of no loss; so are short stalls.
-        bursts_per_s = 0.0 if loss_ratio else self.burst_rate(load_pps, frame_bytes)
-        too_long = max(0.0, 1 - loss_ratio * duration_s / self.stall_s)
-        return strong_enough * math.exp(-(bursts_per_s + self.stalls_per_s * too_long) * duration_s)
-
-    def burst_rate(self, load_pps: float, frame_bytes: int) -> float:
-        """Bursts of lost frames per second at this load."""
-        ndr = self.capacity_pps(frame_bytes) * (1 - self.knee)
-        return self.bursts_per_s * math.exp(min(0.0, (load_pps / ndr - 1) / self.burst_width))
-
-    def delay_us(self, load_pps: float, frame_bytes: int) -> float:
-        """Median one-way delay [µs]: waiting grows with the load until the queues are full."""
-        capacity = self.capacity_pps(frame_bytes)
-        service_us = 1e6 / capacity
-        idle_share = max(1 - load_pps / capacity, 1e-6)
-        return 3 * service_us + min(32 * service_us / idle_share, 4096 * service_us)
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,6 +64,9 @@ class Carried:
     refused: int
     received: int
     corrupted: int
+    silence: tuple[float, float] | None = None
+    """The longest time in which no frame passed, amid the trial: its beginning [s of
+    `clock_s`], its length [s]."""
 
 
 @dataclass(slots=True)
@@ -203,10 +96,15 @@ class SimulatedDut:
 
     model: DutModel = field(default_factory=DutModel)
     faults: DutFaults = field(default_factory=DutFaults)
+    behaviour: Behaviour = field(default_factory=Behaviour)
     name: str = "sim"
     line_rate_bps: float = 10e9
     clock_s: float = 0.0
     """Virtual time since the DUT was started [s]."""
+    cpu_s: float = 0.0
+    """CPU time that it has used for forwarding [s]."""
+    _cpu_share: float = field(init=False, default=1.0)
+    _outages: list[tuple[float, float]] = field(init=False, default_factory=list)
     _rng: random.Random = field(init=False)
     _counters: tuple[tuple[_HopCounters, ...], ...] = field(init=False)
     _lose: _EveryNth = field(init=False)
@@ -287,32 +185,83 @@ class SimulatedDut:
                 "its last output: Segmentation fault"
             )
 
-    def carry(self, sent: Sequence[int], frame_bytes: int, duration_s: float) -> list[Carried]:
-        """Forward `sent[i]` frames from port i within `duration_s` of virtual time."""
+    def carry(
+        self, sent: Sequence[int], frame_bytes: int, duration_s: float, *, flows: int = 1
+    ) -> list[Carried]:
+        """Forward `sent[i]` frames from port i within `duration_s` of virtual time.
+
+        `flows` are those of each direction.
+        """
+        began_s = self.clock_s
         self.clock_s += duration_s
         total = sum(sent)
         load_pps = total / duration_s
-        strength = 1 + self.model.jitter * self._rng.gauss(0, 1)
-        ratio = self.model.loss_ratio(load_pps, frame_bytes, strength)
+        outage = self._outage(began_s, self.clock_s)
+        silent = int(total * (outage[1] / duration_s)) if outage else 0
+        arrived = total - silent
+        flows *= len(sent)
+        share = self.behaviour.strength(flows) * self._cpu_share
+        strength = share * (1 + self.model.jitter * self._rng.gauss(0, 1))
+        ratio = self.model.loss_in_trial(load_pps, frame_bytes, began_s, duration_s, strength)
         # A DUT that is too slow for its load loses a frame even in the shortest trial.
-        lost = max(1, int(ratio * total)) if ratio > 0 and total else 0
+        lost = max(1, int(ratio * arrived)) if ratio > 0 and arrived else 0
+        lost = max(0, lost - self.behaviour.buffer_frames)
         # Beyond twice the capacity the first ring is always full: the rest is refused there.
-        capacity = self.model.capacity_pps(frame_bytes)
+        capacity = self.model.capacity_pps(frame_bytes) * self.model.strength(began_s) * share
         refused = int(lost * max(0.0, 1 - 2 * capacity / load_pps)) if lost else 0
+        if lost:
+            self._outages.append((self.clock_s, self.clock_s + self.behaviour.recovery_s))
+        unlearned = self.behaviour.unlearned(arrived - lost, load_pps, flows)
+        inside = silent + lost - refused + unlearned
+        self.cpu_s += (arrived - lost) / capacity * share
         taken, taken_at = self._noise(load_pps, frame_bytes, duration_s)
         deaf = self._is_deaf()
         carried = []
         for port, count in enumerate(sent):
             refused_here = _share(refused, port, len(sent))
             drops = [0] * len(HOPS)
-            drops[self.model.bottleneck] += _share(lost - refused, port, len(sent))
+            drops[self.model.bottleneck] += _share(inside, port, len(sent))
             drops[taken_at] += _share(taken, port, len(sent))
             if deaf:
                 drops[0] = count
             left = self._pass(port, count - refused_here, drops)
             corrupted = self._corrupt.of(left)
-            carried.append(Carried(refused_here, left - corrupted, corrupted))
+            carried.append(Carried(refused_here, left - corrupted, corrupted, outage))
         return carried
+
+    def rest(self, duration_s: float) -> None:
+        """Let virtual time pass without frames."""
+        self.clock_s += duration_s
+
+    @contextmanager
+    def beside(self) -> Iterator[None]:
+        """A neighbour, which leaves it a part of its CPU."""
+        self._cpu_share = self.behaviour.cpu_left
+        try:
+            yield
+        finally:
+            self._cpu_share = 1.0
+
+    @property
+    def components(self) -> Sequence[str]:
+        """What can be reset."""
+        return ("guest forwarder",)
+
+    def reset(self, component: str) -> None:
+        """Restart a component; that takes `behaviour.reset_s`, amid the next trial."""
+        assert component in self.components
+        began_s = self.clock_s + RESET_LEAD_S
+        self._outages.append((began_s, began_s + self.behaviour.reset_s))
+
+    def _outage(self, began_s: float, ended_s: float) -> tuple[float, float] | None:
+        """The longest time of a trial in which nothing passes: when it begins, its length."""
+        self._outages = [outage for outage in self._outages if outage[1] > began_s]
+        parts = [
+            (max(began_s, begin), min(ended_s, end) - max(began_s, begin))
+            for begin, end in self._outages
+            if begin < ended_s
+        ]
+        return max(parts, key=lambda part: part[1], default=None)
 
     def carry_frames(self, frames: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes]]:
         """Forward a few exact frames; what comes out, by port."""
@@ -383,4 +332,5 @@ def provision(lab: Lab, host: Host) -> Iterator[SimulatedDut]:
         jitter=0.002,
         bursts_per_s=0.1,
     )
-    yield SimulatedDut(model, line_rate_bps=lab.ports[0].line_rate_gbps * 1e9)
+    behaviour = Behaviour(buffer_frames=128, cache_flows=8192)
+    yield SimulatedDut(model, behaviour=behaviour, line_rate_bps=lab.ports[0].line_rate_gbps * 1e9)

@@ -7,6 +7,7 @@ lost behind it.
 from __future__ import annotations
 
 from pytest_vswitch.fixtures import Measure, Threshold
+from pytest_vswitch.measure.way import check_way
 from pytest_vswitch.results.certification import Wired
 
 
@@ -17,6 +18,14 @@ def test_frames_return_exactly(p2p: Wired, measure: Measure, frame_bytes: int) -
     as it was sent.
     """
     measure.functional(p2p, frame_bytes=frame_bytes)
+
+
+def test_frames_take_the_way_of_their_port(p2p: Wired) -> None:
+    """Steps: send frames into one port, then into the other.
+
+    Verify: each hop of that port's path counts them: no two wires are crossed.
+    """
+    check_way(p2p.topology, p2p.generator)
 
 
 def test_throughput(p2p: Wired, measure: Measure, threshold: Threshold, frame_bytes: int) -> None:

@@ -8,6 +8,7 @@ directions at once.
 from __future__ import annotations
 
 from pytest_vswitch.fixtures import Measure, Threshold
+from pytest_vswitch.measure.way import check_way
 from pytest_vswitch.results.certification import Wired
 
 
@@ -18,6 +19,14 @@ def test_frames_return_exactly(pvvp: Wired, measure: Measure, frame_bytes: int) 
     byte as it was sent.
     """
     measure.functional(pvvp, frame_bytes=frame_bytes)
+
+
+def test_frames_take_the_way_of_their_port(pvvp: Wired) -> None:
+    """Steps: send frames into one port, then into the other.
+
+    Verify: each hop of that port's path counts them: no two wires are crossed.
+    """
+    check_way(pvvp.topology, pvvp.generator)
 
 
 def test_throughput(pvvp: Wired, measure: Measure, threshold: Threshold, frame_bytes: int) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -16,7 +16,7 @@ from pytest_vswitch.measure.functional import (
     wait_until_forwarding,
 )
 from pytest_vswitch.topologies.sim import DutFaults, SimulatedDut
-from pytest_vswitch.topologies.topology import plain_flow
+from pytest_vswitch.topologies.topology import Flow, plain_flow
 from pytest_vswitch.traffic.sim import SimulatedGenerator
 
 
@@ -84,6 +84,60 @@ def test_the_first_wrong_byte_is_named(offset: int, field: str) -> None:
     assert "1 of 256 frames did not come back right" in message
     assert "1 frames came back changed" in message
     assert f"byte {offset} ({field}) is 0x" in message
+
+
+def test_the_frame_and_the_wrong_bytes_in_it_are_numbered() -> None:
+    """Steps: the DUT no more swaps the MAC addresses of the last of its frames."""
+
+    class Forgetful(SimulatedDut):
+        def carry_frames(self, frames: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes]]:
+            out = SimulatedDut.carry_frames(self, frames)
+            out[1][-1] = frames[0][-1]
+            return out
+
+    dut = Forgetful()
+    with pytest.raises(FunctionalError, match=r"\(frame 16 of 16; 2 bytes of it are wrong\)"):
+        check_functional(dut, SimulatedGenerator(dut), 64, 16)
+
+
+@pytest.mark.parametrize(
+    ("offset", "field"), [(11, "Ethernet source"), (15, "VLAN tag"), (37, "IPv4 destination")]
+)
+def test_fields_of_tagged_frames_are_where_they_are(offset: int, field: str) -> None:
+    class Tagged(SimulatedDut):
+        def flow(self, port: int) -> Flow:
+            return replace(plain_flow(port, 1 - port), vlan=7)
+
+    dut = Tagged(faults=DutFaults(corrupt_one_in=512, corrupt_offset=offset))
+    with pytest.raises(FunctionalError, match=rf"byte {offset} \({field}\) is 0x"):
+        check_functional(dut, SimulatedGenerator(dut), 128)
+
+
+def test_frames_out_of_another_port_are_told_with_the_port() -> None:
+    class Crossed(SimulatedDut):
+        def carry_frames(self, frames: Mapping[int, Sequence[bytes]]) -> dict[int, list[bytes]]:
+            out = SimulatedDut.carry_frames(self, frames)
+            return {0: out[1], 1: out[0]}
+
+    dut = Crossed()
+    with pytest.raises(FunctionalError) as error:
+        check_functional(dut, SimulatedGenerator(dut), 64, 8)
+    assert (
+        "sim0 -> sim1: 8 of 8 frames did not come back right\n"
+        "    8 of them came out of sim0 instead: are the wires, or the ports in the lab file, "
+        "crossed?" in str(error.value)
+    )
+
+
+def test_both_sides_are_there_to_be_looked_at() -> None:
+    with pytest.raises(FunctionalError) as error:
+        check(lose_one_in=100)
+    exchange = error.value.exchange
+    assert exchange is not None
+    assert [len(frames) for frames in exchange.sent.values()] == [256, 256]
+    assert [len(frames) for frames in exchange.expected.values()] == [256, 256]
+    assert sum(len(frames) for frames in exchange.came_back.values()) == 512 - 5
+    assert set(exchange.came_back["sim1"]) < set(exchange.expected["sim1"])
 
 
 class Leaking(SimulatedDut):

@@ -25,6 +25,7 @@ from pytest_vswitch.traffic.generator import (
     Offer,
     Silence,
 )
+from pytest_vswitch.traffic.profile import Capabilities
 
 MAC = "52:54:00:02:d9:01"
 
@@ -250,6 +251,7 @@ class Sender:
 
     description = "a sender"
     simulated = False
+    capabilities = Capabilities()
 
     def __init__(self, result: Sequence[DirectionCounts] = (), *, early: bool = False) -> None:
         self.told: list[str] = []

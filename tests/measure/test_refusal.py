@@ -56,6 +56,9 @@ def test_expired_frames_that_come_out_are_counted() -> None:
     assert "of those with time to live 1 none may come out" in str(error.value)
     assert "sim0 -> sim1: 64 of 64 came out" in str(error.value)
     assert "sim1 -> sim0: 64 of 64 came out" in str(error.value)
+    assert error.value.exchange is not None
+    assert len(error.value.exchange.sent["sim0"]) == len(error.value.exchange.came_back["sim1"])
+    assert len(error.value.exchange.expected["sim1"]) == 64
 
 
 def test_frames_to_others_that_come_out_are_counted() -> None:

@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from pytest_vswitch.errors import DutError
-from pytest_vswitch.topologies.sim import HOPS, Carried, DutFaults, DutModel, SimulatedDut
+from pytest_vswitch.topologies.sim import Carried, DutFaults, SimulatedDut
+from pytest_vswitch.topologies.sim_model import HOPS, DutModel
 from pytest_vswitch.topologies.topology import Hop
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
-from typing import Final, Literal, Protocol
+from typing import Final, Literal, Protocol, runtime_checkable
 
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.hosts.hugepages import Hugepages
@@ -108,6 +108,14 @@ class VSwitch(Protocol):
 
     def check_alive(self) -> None:
         """Raise DutError, with its name and last output, if one of its programs is gone."""
+
+
+@runtime_checkable
+class Restartable(Protocol):
+    """A vSwitch whose forwarding can be restarted alone; its counters live through that."""
+
+    def restart(self) -> None:
+        """Stop forwarding and begin again. Raises DutError."""
 
 
 class Kind(Protocol):

@@ -38,6 +38,8 @@ class Switch:
     name: str = NAME
     remarks: tuple[str, ...] = field(default=())
     queues: int = 1
+    _dropped: dict[int, int] = field(default_factory=dict)
+    """By port number: what it had dropped before forwarding was restarted."""
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -53,9 +55,19 @@ class Switch:
     def forward(self) -> None:
         self.testpmd.start()
 
+    def restart(self) -> None:
+        self.testpmd.stop()
+        self.testpmd.keep_waiting()
+        # `start` clears what forwarding has dropped, and nothing else that is read.
+        for number, counters in self.testpmd.counters().items():
+            self._dropped[number] = self._dropped.get(number, 0) + counters.tx_dropped
+        self.testpmd.start()
+
     def read(self) -> Reading:
         counters = self.testpmd.counters()
-        return Reading({name: self._counts(name, counters[n]) for n, name in enumerate(self.ports)})
+        return Reading(
+            {name: self._counts(name, n, counters[n]) for n, name in enumerate(self.ports)}
+        )
 
     def facts_between(self, before: Reading, after: Reading) -> Mapping[str, str]:
         del before, after
@@ -64,7 +76,7 @@ class Switch:
     def check_alive(self) -> None:
         check_runs(self.process)
 
-    def _counts(self, name: str, counters: PortCounters) -> PortCounts:
+    def _counts(self, name: str, number: int, counters: PortCounters) -> PortCounts:
         if name in self.nics:
             missed = {"RX-missed": counters.rx_missed, "RX-errors": counters.rx_errors}
         elif name.startswith("vhost"):
@@ -75,7 +87,7 @@ class Switch:
             rx=counters.rx_packets,
             tx=counters.tx_packets,
             rx_drops=missed,
-            tx_drops={"TX-dropped": counters.tx_dropped},
+            tx_drops={"TX-dropped": counters.tx_dropped + self._dropped.get(number, 0)},
         )
 
 
