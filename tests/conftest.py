@@ -1,8 +1,9 @@
-"""For all tests: no deadline for a single example of a property; machines are shared and busy."""
+"""For all tests: how properties are tried on shared and busy machines, and Ctrl-C."""
 
 from __future__ import annotations
 
 import os
+import signal
 
 from hypothesis import HealthCheck, settings
 
@@ -14,3 +15,6 @@ settings.register_profile(
     derandomize="CI" in os.environ,
 )
 settings.load_profile("patient")
+
+# Some tests press Ctrl-C, which a script's `pytest &` would have ignored.
+signal.signal(signal.SIGINT, signal.default_int_handler)
