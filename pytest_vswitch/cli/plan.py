@@ -48,8 +48,12 @@ def _plan(arguments: argparse.Namespace) -> None:
     from pytest_vswitch.lab.loader import load
 
     lab = chosen(load(arguments.dut), vswitch=arguments.vswitch, hypervisor=arguments.hypervisor)
-    topologies = _topologies(arguments.suite, arguments.dut, arguments.topology)
+    topologies = _topologies(arguments.suite, arguments.dut)
+    what = f"pytest {' '.join(arguments.suite)} --dut {arguments.dut}"
     if arguments.topology:
+        if arguments.topology not in topologies:  # unless the suite leaves the choice
+            topologies = _topologies(arguments.suite, arguments.dut, arguments.topology)
+            what += f" --topology {arguments.topology}"
         topologies = [name for name in topologies if name == arguments.topology]
     if not topologies:
         wanted = f"topology {arguments.topology}" if arguments.topology else "topology"
@@ -57,9 +61,6 @@ def _plan(arguments: argparse.Namespace) -> None:
     if lab.dut.host == "sim":
         print(f"# lab `{lab.name}` is a simulation: a run carries out no command on any host")
         return
-    what = f"pytest {' '.join(arguments.suite)} --dut {arguments.dut}"
-    if arguments.topology:
-        what += f" --topology {arguments.topology}"
     scripts = {}
     for name in topologies:
         try:
@@ -96,7 +97,7 @@ def _progress() -> Callable[[str], None]:
     return lambda why: print(f"vswitch: {why}", file=sys.stderr) if why else None
 
 
-def _topologies(suite: Sequence[str], dut: str, chosen: str | None) -> list[str]:
+def _topologies(suite: Sequence[str], dut: str, chosen: str | None = None) -> list[str]:
     """Names of the topologies that the tests of `suite` use, in the order of first use.
 
     Where a suite leaves the choice, it is `chosen`.

@@ -179,7 +179,10 @@ class Move:
         self._wait(lambda: _status(guest.machine) == "running", "it runs on", lambda: None)
         assert self._there is not None
         assert self.target is not None
-        said = self._trouble or self.statistics.error or self.statistics.status
+        ended = self.statistics
+        # What was cancelled also failed to write to a socket that was closed for it.
+        said = ended.error if ended.status != "cancelled" else ""
+        said = self._trouble or said or ended.status
         text = f"the guest was not moved to the {self._there.name}: {said}"
         if (status := self.target.process.status(within_s=1.0)) is not None:
             text += f"; QEMU there is gone (exit status {status})"
