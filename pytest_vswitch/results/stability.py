@@ -39,8 +39,9 @@ def unstable(case: Case) -> str:
     head = headline(case)
     if apart is None or apart <= TOLERANCE or head is None:
         return ""
+    ended = sum(bool(measurement.results) for measurement in case.measurements)
     text = (
-        f"{len(case.measurements)} searches found {head.goal.name}s that lie "
+        f"{ended} searches found {head.goal.name}s that lie "
         f"{units.percent(apart)} apart (median; up to {units.percent(TOLERANCE)} is taken for "
         "the same)"
     )

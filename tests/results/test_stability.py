@@ -49,6 +49,11 @@ def test_searches_that_do_not_agree_are_told_with_the_evidence() -> None:
     assert "waited for a CPU of the DUT up to 87.0 % of the time, and up to 3.10 % of its" in text
 
 
+def test_a_search_that_was_cut_is_not_counted() -> None:
+    *ended, last = searches(2e4, 1e4, 2e4, 1e4)
+    assert unstable(case(measurements=[*ended, replace(last, results=())])).startswith("3 searches")
+
+
 def test_the_reports_tell_it() -> None:
     wild = case(measurements=searches(1e4, 2e4, 1e4, 2e4, 1e4))
     assert "unstable    5 searches found NDRs" in summary.render(record(wild))
