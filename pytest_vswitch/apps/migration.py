@@ -204,13 +204,19 @@ class Outgoing:
     def __init__(self, machine: Machine, uri: str, parameters: Parameters) -> None:
         """Begin to move the guest of `machine`. Raises DutError."""
         self._machine = machine
+        self._cancelled = False
         _prepare(machine, parameters)
         machine.execute("migrate", uri=uri)
 
     def statistics(self) -> Statistics:
-        return parse_statistics(self._machine.execute("query-migrate"))
+        found = parse_statistics(self._machine.execute("query-migrate"))
+        if self._cancelled and found.status == "failed":
+            # QEMU shuts the socket before it notes why, and may call what follows a failure.
+            return replace(found, status="cancelled", error="")
+        return found
 
     def cancel(self) -> None:
+        self._cancelled = True
         self._machine.execute("migrate_cancel")
 
 

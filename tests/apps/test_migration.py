@@ -13,6 +13,7 @@ from typing import Any, cast
 import pytest
 
 from pytest_vswitch.apps import migration
+from pytest_vswitch.apps.guest import Machine
 from pytest_vswitch.apps.migration import (
     Outgoing,
     Parameters,
@@ -188,6 +189,16 @@ def test_one_that_is_cancelled(pair: tuple[Waiting, Waiting, str]) -> None:
     outgoing.cancel()
     assert end_of(outgoing).status == "cancelled"
     assert status(source) == "running"
+
+
+def test_one_that_is_cancelled_and_called_a_failure() -> None:
+    """QEMU 7.2 says this now and then of a move that it was told to cancel."""
+    failed = {"status": "failed", "error-desc": "Unable to write to socket: Broken pipe"}
+    machine = SimpleNamespace(execute=lambda command, **_: failed)
+    outgoing = Outgoing(cast(Machine, machine), "unix:there", Parameters())
+    assert outgoing.statistics().status == "failed"
+    outgoing.cancel()
+    assert outgoing.statistics() == Statistics("cancelled")
 
 
 def test_one_whose_target_dies(pair: tuple[Waiting, Waiting, str]) -> None:
