@@ -55,12 +55,35 @@ def opened(directory: Path, lab: Lab | None = None) -> Iterator[Run]:
     assert machine.traces(run.facts.id) == []
 
 
-def trial(wired: Wired, rate_pps: float, duration_s: float, frame_bytes: int = 64) -> Trial:
+def trial(
+    wired: Wired,
+    rate_pps: float,
+    duration_s: float,
+    frame_bytes: int = 64,
+    progress: Callable[[Progress], None] = lambda _: None,
+) -> Trial:
     """One trial; its books balance, or BooksError is raised."""
     runner = TrialRunner(
-        wired.topology, wired.generator, frame_bytes, record=lambda _: None, progress=lambda _: None
+        wired.topology, wired.generator, frame_bytes, record=lambda _: None, progress=progress
     )
     return runner.run(rate_pps, duration_s)
+
+
+def trial_with_pause(wired: Wired, pid: int, pause_s: float, rate_pps: float) -> Trial:
+    """A trial of 3 s, half a second into which a process gets no CPU for so long."""
+    thaws: list[threading.Timer] = []
+
+    def freeze(now: Progress) -> None:
+        if now.elapsed_s > 0.5 and not thaws:
+            os.kill(pid, signal.SIGSTOP)
+            thaws.append(threading.Timer(pause_s, os.kill, (pid, signal.SIGCONT)))
+            thaws[0].start()
+
+    try:
+        return trial(wired, rate_pps, 3.0, progress=freeze)
+    finally:
+        for thaw in thaws:
+            thaw.join()
 
 
 def kill(program: str, number: signal.Signals = signal.SIGKILL) -> Callable[[str], None]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
 from tests.system.conftest import Start
 from tests.system.machine import Machine, processes
-from tests.system.running import check_named, kill, local, opened, trial
+from tests.system.running import check_named, kill, local, opened, trial, trial_with_pause
 from tests.system.session import SHORT
 
 
@@ -87,13 +86,7 @@ class TestPvvp:
         Verify: the books balance, and most is lost before that guest, not before the first.
         """
         qemu = second_qemu(run.directory.path.name)
-
-        def pause() -> None:
-            os.kill(qemu, signal.SIGSTOP)
-            threading.Timer(1.0, os.kill, (qemu, signal.SIGCONT)).start()
-
-        threading.Timer(0.5, pause).start()
-        found = trial(wired, 3000, 3.0)
+        found = trial_with_pause(wired, qemu, 1.0, 3000)
         assert found.lost > 500
         assert found.lossy_hop
         assert found.lossy_hop.name in {

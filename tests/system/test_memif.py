@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +13,6 @@ import pytest
 from pytest_vswitch.apps import memif
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.measure.functional import FunctionalError, check_functional
-from pytest_vswitch.measure.runner import TrialRunner
-from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.chain import Chain
@@ -106,13 +101,6 @@ def wired(run: Run) -> tuple[Wired, Any, Any]:
     vswitch: Any = now.topology.vswitch
     peer: Any = now.topology.endpoints[0]
     return now, vswitch.testpmd.command, peer.forwarder.command
-
-
-def tried(wired: Wired, rate_pps: float, duration_s: float) -> Trial:
-    runner = TrialRunner(
-        wired.topology, wired.generator, 64, record=lambda _: None, progress=lambda _: None
-    )
-    return runner.run(rate_pps, duration_s)
 
 
 @pytest.mark.parametrize("name", WIRINGS)
@@ -206,10 +194,10 @@ def test_a_shrunk_ring(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     switch has no room in the ring to the peer.
     """
     run.unwire()
-    good = tried(wired(run)[0], 4000, 1.0)
+    good = running.trial(wired(run)[0], 4000, 1.0)
     run.unwire()
     clients_have(monkeypatch, lambda text: f"{text},rsize=1")
-    bad = tried(wired(run)[0], 4000, 1.0)
+    bad = running.trial(wired(run)[0], 4000, 1.0)
     run.unwire()
     assert bad.lost > 10 * good.lost + 100
     assert bad.lossy_hop
@@ -224,13 +212,7 @@ def test_a_full_queue(run: Run) -> None:
     """
     now, _, _ = wired(run)
     peer = process(run.directory.path.name, "-peer")
-
-    def pause() -> None:
-        os.kill(peer, signal.SIGSTOP)
-        threading.Timer(1.5, os.kill, (peer, signal.SIGCONT)).start()
-
-    threading.Timer(0.5, pause).start()
-    trial = tried(now, 8000, 3.0)
+    trial = running.trial_with_pause(now, peer, 1.5, 8000)
     assert trial.lost > 1000
     assert trial.lossy_hop
     assert trial.lossy_hop.name in SWITCHED

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +10,6 @@ import pytest
 
 from pytest_vswitch.measure.functional import FunctionalError, check_functional
 from pytest_vswitch.measure.refusal import check_refusal
-from pytest_vswitch.measure.runner import TrialRunner
-from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
 from pytest_vswitch.topologies.chain import Chain
@@ -66,13 +61,6 @@ def wired(run: Run) -> tuple[Wired, Any]:
     assert isinstance(wired.topology, Chain)
     endpoint: Any = wired.topology.endpoints[0]
     return wired, endpoint.machine.guest.run
-
-
-def trials(wired: Wired, rate_pps: float, duration_s: float) -> Trial:
-    runner = TrialRunner(
-        wired.topology, wired.generator, 64, record=lambda _: None, progress=lambda _: None
-    )
-    return runner.run(rate_pps, duration_s)
 
 
 @pytest.mark.parametrize("frame_bytes", [64, 1518])
@@ -176,13 +164,7 @@ def test_a_slow_guest_is_where_the_loss_is(run: Run) -> None:
     """
     now, _ = wired(run)
     qemu = process(run.directory.path.name, "qemu-system-x86_64 ")
-
-    def pause() -> None:
-        os.kill(qemu, signal.SIGSTOP)
-        threading.Timer(1.0, os.kill, (qemu, signal.SIGCONT)).start()
-
-    threading.Timer(0.5, pause).start()
-    trial = trials(now, 4000, 3.0)
+    trial = running.trial_with_pause(now, qemu, 1.0, 4000)
     assert trial.lost > 1000
     assert trial.lossy_hop
     assert trial.lossy_hop.name in {f"host testpmd: memif{n} -> vhost{n}" for n in (0, 1)}
