@@ -1,0 +1,1 @@
+"""Which of two sides is better, and how sure that is (docs/statistics.md)."""
