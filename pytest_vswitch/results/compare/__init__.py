@@ -1,0 +1,1 @@
+"""Two sides of a history, held against each other; see docs/compare.md."""
