@@ -1,0 +1,1 @@
+"""Results over months: where cases changed, and what changed with them."""
