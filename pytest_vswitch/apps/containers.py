@@ -175,10 +175,11 @@ class Root:
     """What else is needed for it; none if all is in the directory."""
 
 
-def prepare_root(host: Host, path: str, program: str, *, built: bool) -> Root:
+def prepare_root(host: Host, path: str, program: str, *, built: bool, tree: str = "") -> Root:
     """Make `program` of the host run below the new directory `path`.
 
-    `built`: its files are copied, with all that they need; else the host's are mounted.
+    `built`: its files are copied, with all that they need; else the host's are mounted. `tree`
+    is the directory with all that it needs beside them; default: the one that it is in.
     Raises HostError when the host has no such program.
     """
     found = host.which(program)
@@ -201,7 +202,7 @@ def prepare_root(host: Host, path: str, program: str, *, built: bool) -> Root:
     if host.exists(_CACHE):
         mounts.append(Mount(_CACHE, _CACHE))
     if not any(program.startswith(f"{directory}/") for directory in shared):
-        directory = str(PurePosixPath(program).parent)
+        directory = tree or str(PurePosixPath(program).parent)
         host.run(["mkdir", "-p", "--", f"{path}{directory}"])
         mounts.append(Mount(directory, directory))
     return Root(path, program, mounts)

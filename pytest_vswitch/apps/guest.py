@@ -23,6 +23,8 @@ def device_id(port: int) -> str:
     return f"ua-port{port}"
 
 
+_BOOT_ID = "cat /proc/sys/kernel/random/boot_id"
+_ASK_S = 2.0
 _DYING_S = 5.0
 """How long the end of a QEMU whose consoles are closed may be on its way [s]."""
 
@@ -104,6 +106,27 @@ class Guest:
                 f"the guest did not boot: {gone}\n  {name} said:\n    "
                 f"{self.machine.tail() or '(nothing)'}\n  guest console:\n{self.kernel_log()}"
             ) from None
+
+    def reboot(self, timeout_s: float) -> None:
+        """Reset the machine, and wait until a shell of the next boot answers. Raises DutError."""
+        before = self.run(_BOOT_ID)
+        # It was started to end with its guest, so that a crash is no endless loop.
+        self.machine.execute("set-action", reboot="reset")
+        self.machine.execute("system_reset")
+        deadline = time.monotonic() + timeout_s
+        while True:
+            left_s = deadline - time.monotonic()
+            if left_s <= 0 or self.machine.end():
+                raise DutError(
+                    f"the guest did not boot again within {timeout_s:g} s; its console:\n"
+                    f"{self.kernel_log()}"
+                )
+            # Asked again: the shell that is going down may have taken the question with it.
+            with contextlib.suppress(DutError):
+                now = self.run(_BOOT_ID, timeout_s=min(left_s, _ASK_S))
+                if now != before:
+                    break
+        self.machine.execute("set-action", reboot="shutdown")
 
     def start(self, argv: Sequence[str]) -> None:
         """Run testpmd on its serial port; when it ends, the port says so."""

@@ -15,10 +15,14 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from pytest_vswitch.apps import libraries
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.hosts.host import Host
+
+if TYPE_CHECKING:
+    from pytest_vswitch.apps.dpdk import Dpdk
 
 DRIVERS = ("net_virtio", "mempool_ring", "bus_pci", "bus_vdev")
 """DPDK drivers for the guest's testpmd, as in `librte_<driver>.so`."""
@@ -72,8 +76,8 @@ class GuestImage:
     initramfs: str
     release: str
     """Kernel release, e.g. `6.1.0-56-cloud-amd64`; empty: the disk's own."""
-    testpmd: str
-    """Path of testpmd in the guest."""
+    testpmd: str | Dpdk
+    """Path of testpmd in the guest, or a DPDK that has the same place there as on the host."""
     driver_directory: str = DRIVER_DIRECTORY
     """Where the guest's testpmd finds its drivers; empty: where it looks by itself."""
     arguments: str = ""
@@ -93,7 +97,7 @@ class _Module:
     """Uncompressed."""
 
 
-def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
+def prepare(host: Host, *, kernel: str, testpmd: str | Dpdk) -> GuestImage:
     """Find the kernel (`auto` or a path) and build the initramfs if none fits.
 
     Raises InputError for a kernel without its modules, HostError for a missing program.
@@ -122,6 +126,10 @@ def prepare(host: Host, *, kernel: str, testpmd: str) -> GuestImage:
     else:
         _build(host, initramfs, files, drivers, modules, init)
         _make_room(host, initramfs)
+    if not isinstance(testpmd, str):
+        if testpmd.root:
+            return GuestImage(vmlinuz, initramfs, release, testpmd)
+        testpmd = testpmd.program
     in_guest = host.ask(["realpath", "--", host.which(testpmd) or testpmd]).output.strip()
     return GuestImage(vmlinuz, initramfs, release, in_guest)
 
@@ -194,15 +202,20 @@ def _uncompressed(host: Host, path: str) -> bytes:
     return content
 
 
-def _programs(host: Host, testpmd: str) -> tuple[list[str], dict[str, str]]:
+def _programs(host: Host, testpmd: str | Dpdk) -> tuple[list[str], dict[str, str]]:
     """All files and links that busybox and testpmd need, and the guest's driver links."""
-    program = host.which(testpmd)
+    name = testpmd if isinstance(testpmd, str) else testpmd.program
+    program = host.which(name)
     busybox = host.which("busybox")
     if program is None or busybox is None:
-        raise HostError(f"{host.name}: the guest needs the programs {testpmd} and busybox")
+        raise HostError(f"{host.name}: the guest needs the programs {name} and busybox")
     stdbuf = [host.which("stdbuf") or "stdbuf", "/usr/libexec/coreutils/libstdbuf.so"]
     routing = [path for name in _ROUTER_PROGRAMS if (path := host.which(name))]
-    return libraries.needed(host, [program, *stdbuf, *routing], DRIVERS, static=[busybox])
+    if isinstance(testpmd, str) or not testpmd.root:
+        return libraries.needed(host, [program, *stdbuf, *routing], DRIVERS, static=[busybox])
+    files, drivers = libraries.needed_of_tree(host, testpmd, DRIVERS)
+    own, _ = libraries.needed(host, [*stdbuf, *routing], (), static=[busybox])
+    return sorted({*files, *own}), drivers
 
 
 def _build(

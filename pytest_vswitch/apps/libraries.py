@@ -5,9 +5,13 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import PurePosixPath
+from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.host import Host
+
+if TYPE_CHECKING:
+    from pytest_vswitch.apps.dpdk import Dpdk
 
 _LOADED_LATE = ("libgcc_s.so.1",)
 """glibc opens it in pthread_cancel, so that no library list names it."""
@@ -30,9 +34,27 @@ def needed(
     return _with_targets(host, sorted(every)), plugins
 
 
-def linked(host: Host, programs: Sequence[str]) -> set[str]:
+def needed_of_tree(
+    host: Host, dpdk: Dpdk, drivers: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
+    """As `needed`, of the testpmd of a DPDK beside the system's, its loader included."""
+    plugins = {name: f"{dpdk.drivers}/librte_{name}.so" for name in drivers} if dpdk.drivers else {}
+    for path in plugins.values():
+        if not host.exists(path):
+            raise HostError(f"{host.name}: DPDK {dpdk.name} has no driver {path}")
+    loader = dpdk.command[0]
+    found = {dpdk.program, loader, *plugins.values()}
+    for path in (dpdk.program, *plugins.values()):
+        found |= linked(host, [path], dpdk.list_libraries)
+    directories = {str(PurePosixPath(path).parent) for path in found}
+    late = {f"{directory}/{name}" for directory in directories for name in _LOADED_LATE}
+    found |= {path for path in late if host.exists(path)}
+    return _with_targets(host, sorted(found)), plugins
+
+
+def linked(host: Host, programs: Sequence[str], lister: Sequence[str] = ("ldd", "--")) -> set[str]:
     """Paths of the libraries of all. Raises HostError for one that is missing."""
-    output = host.ask(["ldd", "--", *programs], why="what the image's programs need").output
+    output = host.ask([*lister, *programs], why="what the image's programs need").output
     if missing := re.search(r"(\S+) => not found", output):
         raise HostError(f"{host.name}: {missing[1]}, needed by {programs[0]}, is not installed")
     return set(re.findall(r"(?:=> |^\s+)(/\S+) \(0x", output, re.MULTILINE))

@@ -1,16 +1,21 @@
 """dpdk-testpmd: its command line, what it prints, and its console.
 
-Texts were captured from DPDK 22.11.
+Texts were captured from DPDK 22.11; `dpdk_changes` has what is otherwise in others.
 """
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
+from pytest_vswitch.apps import dpdk_changes
 from pytest_vswitch.errors import DutError
+
+if TYPE_CHECKING:
+    from pytest_vswitch.apps.dpdk import Dpdk
 
 # --- parameters ---------------------------------------------------------------------------
 
@@ -53,8 +58,13 @@ class Parameters:
     log_level: str = ""
     """What its drivers tell, as EAL takes it, e.g. `pmd.net.memif:debug`; empty: its default."""
 
-    def argv(self, program: str) -> list[str]:
-        """Line-buffered (`stdbuf`), as a console's reader needs it without a terminal."""
+    def argv(self, dpdk: str | Dpdk) -> list[str]:
+        """For a DPDK, or a testpmd of today at a path.
+
+        Line-buffered (`stdbuf`), as a console's reader needs it without a terminal. Raises
+        InputError for what that DPDK cannot do.
+        """
+        drivers = self.driver_directory or ("" if isinstance(dpdk, str) else dpdk.drivers)
         eal = ["-v", "--lcores", self.lcores, "-n", "1", "--file-prefix", self.file_prefix]
         eal += ["-m", str(self.memory_mb)]
         eal += ["--in-memory"] if self.hugepages else ["--no-huge"]
@@ -62,7 +72,7 @@ class Parameters:
         eal += [word for device in self.devices for word in ("-a", device)]
         eal += ["--no-pci"] if self.vdevs and not self.devices else []
         eal += [word for vdev in self.vdevs for word in ("--vdev", vdev)]
-        eal += ["-d", self.driver_directory] if self.driver_directory else []
+        eal += ["-d", drivers] if drivers else []
         eal += [f"--log-level={self.log_level}"] if self.log_level else []
         own = ["-i", f"--forward-mode={self.forward_mode}"]
         own += [f"--portlist={','.join(map(str, self.portlist))}"] if self.portlist else []
@@ -79,7 +89,10 @@ class Parameters:
         if self.descriptors:
             own += [f"--rxd={self.descriptors}", f"--txd={self.descriptors}"]
         own += self.options
-        return ["stdbuf", "-oL", program, *eal, "--", *own]
+        if isinstance(dpdk, str):
+            return ["stdbuf", "-oL", dpdk, *eal, "--", *own]
+        words = dpdk_changes.spell([*eal, "--", *own], dpdk.words)
+        return ["stdbuf", "-oL", *dpdk.command, *words]
 
 
 _HEADROOM_BYTES = 128
@@ -111,6 +124,17 @@ class PortCounters:
 
 
 @dataclass(frozen=True, slots=True)
+class Cycles:
+    """What forwarding took of the cores since testpmd began to forward."""
+
+    total: int
+    """Of all cores, in rounds that received a frame: polling in vain is not counted."""
+    packets: int
+    """Frames received, at all ports."""
+    clock_hz: float
+
+
+@dataclass(frozen=True, slots=True)
 class PortInfo:
     """What `show port info` says of one port."""
 
@@ -121,6 +145,9 @@ class PortInfo:
 
 _NUMBER = re.compile(r"(\S+):\s+(\d+)")
 _STATISTICS = re.compile(r"#+ NIC statistics for port (\d+) +#+\n(.*?)\n *\n", re.DOTALL)
+_CYCLES = re.compile(
+    r"CPU cycles/packet=\S+ \(total cycles=(\d+) / total \S+ packets=(\d+)\) at (\d+) MHz Clock"
+)
 _FORWARDED = re.compile(r"-+ Forward statistics for port (\d+) +-+\n(.*?)\n *-+", re.DOTALL)
 
 
@@ -156,6 +183,14 @@ def parse_counters(output: str) -> Mapping[int, PortCounters]:
         }
     except KeyError as missing:
         raise DutError(f"testpmd printed statistics without {missing}:\n{output}") from None
+
+
+def parse_cycles(output: str) -> Cycles | None:
+    """From `show fwd stats all`; None before the first frame, or when cycles are not recorded."""
+    if found := _CYCLES.search(output):
+        total, packets, clock_mhz = map(int, found.groups())
+        return Cycles(total, packets, clock_mhz * 1e6)
+    return None
 
 
 def parse_rx_bytes(output: str) -> int:
@@ -212,19 +247,27 @@ class Testpmd:
         self.terminal = terminal
         banner = self._read(re.escape(PROMPT), start_timeout_s, "testpmd prompt")
         self.version = parse_version(banner)
+        words = dpdk_changes.parse(self.version)
+        self._errors_are_dropped = dpdk_changes.ERRORS_ARE_DROPPED <= words < dpdk_changes.TODAY
+        self._errors: Mapping[int, int] = {}
+        """By port, when forwarding began."""
 
     def command(self, text: str, *, timeout_s: float = 10.0, why: str = "") -> str:
         """Type one command; its output. Raises DutError when testpmd does not understand it."""
+        words = dpdk_changes.parse(self.version)
+        text = dpdk_changes.command(text, words)
         self.terminal.write(f"{text}\n", why=why)
         pattern = f"{re.escape(text)}\n(.*?){re.escape(PROMPT)}"
         output = self._read(pattern, timeout_s, f"answer to `{text}`")
         output = output.partition(f"{text}\n")[2].removesuffix(PROMPT)
         if _REFUSED.search(output):
             raise DutError(f"{self.terminal.name} refused `{text}`: {output.strip()}")
-        return output
+        return dpdk_changes.modern(output, words)
 
     def start(self) -> None:
         """Begin to forward."""
+        if self._errors_are_dropped:
+            self._errors = dpdk_changes.tx_errors(self.command("show port stats all"))
         self.command("start", why="it forwards from here on")
 
     def stop(self) -> None:
@@ -235,11 +278,21 @@ class Testpmd:
         """From now on `start` does not throw away, uncounted, the frames that wait."""
         self.command("set flush_rx off")
 
+    def record_cycles(self) -> None:
+        """From the next `start` on; one that cannot (before 20.08) tells no cycles."""
+        with contextlib.suppress(DutError):
+            self.command("set record-core-cycles on", why="what a frame costs its cores")
+
+    def statistics(self) -> str:
+        """All that it counts since it began to forward; see `parse_counters`, `parse_cycles`."""
+        told = self.command("show port stats all") + self.command("show fwd stats all")
+        if self._errors_are_dropped:
+            told = dpdk_changes.without_errors(told, self._errors)
+        return told
+
     def counters(self) -> Mapping[int, PortCounters]:
         """By port number, since it began to forward."""
-        return parse_counters(
-            self.command("show port stats all") + self.command("show fwd stats all")
-        )
+        return parse_counters(self.statistics())
 
     def port_info(self, port: int) -> PortInfo:
         return parse_port_info(self.command(f"show port info {port}"))

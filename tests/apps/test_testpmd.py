@@ -55,6 +55,12 @@ def test_counters_of_the_guest() -> None:
     assert (found[1].rx_packets, found[1].tx_packets, found[1].tx_dropped) == (291318, 291245, 160)
 
 
+def test_cycles() -> None:
+    found = testpmd.parse_cycles(capture("host-cycles"))
+    assert found == testpmd.Cycles(total=717834, packets=15392, clock_hz=2600e6)
+    assert testpmd.parse_cycles(capture("host-counters")) is None
+
+
 @pytest.mark.parametrize(
     ("word", "field"),
     [
