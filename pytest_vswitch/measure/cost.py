@@ -10,9 +10,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from pytest_vswitch.measure.cycles import cycles_per_frame
 from pytest_vswitch.measure.outcome import Curve, Figure, Outcome
 from pytest_vswitch.measure.procedure import Bench
 from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.topologies.topology import CYCLES_PER_FRAME
 
 SHARES = (0.25, 0.5, 0.75, 0.95)
 """Of the throughput, at which the cost is measured; the last is the one reported first."""
@@ -84,6 +86,7 @@ class Cost:
                 Figure("CPUs busy without frames", last.idle_s / last.trial.duration_s, "CPUs"),
                 Figure("load", last.trial.offered_pps, "frames/s"),
                 Figure("memory in use", self.memory_kb, "kB"),
+                Figure(CYCLES_PER_FRAME, cycles_per_frame([last.trial]), "cycles"),
             ),
             curves=(
                 Curve(
