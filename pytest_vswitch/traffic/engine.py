@@ -38,6 +38,8 @@ _QUIET_NS = 30 * _MS
 A few time slices, where the programs in the path share two cores."""
 _DRAIN_NS = 1000 * _MS
 """Longest wait for stragglers, e.g. when the DUT floods or freezes."""
+_EXACT_PPS = 20_000
+"""Up to this load of all directions, ports have time to note each frame's own [frames/s]."""
 _SETTLE_NS = 2000 * _MS
 """Longest wait for a DUT to take the frames of before."""
 
@@ -160,6 +162,9 @@ class Engine:
             self._ports[direction.rx].keep_tags(tagged)
             share = total * (number + 1) // len(directions) - total * number // len(directions)
             stream_id = (self._trials * len(directions) + number) & 0xFFFF
+            exact = timed and rate_pps is not None and rate_pps <= _EXACT_PPS
+            self._ports[direction.tx].tx.keep_times(exact)
+            self._ports[direction.rx].rx.keep_times(exact)
             streams.append(self._stream(direction, share, stream_id, timed=timed))
         try:
             self._send(streams, rate_pps, int(duration_s * 1e9), burst_frames)

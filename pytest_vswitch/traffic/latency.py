@@ -61,6 +61,11 @@ class Histogram:
         return sum(self.counts)
 
     @property
+    def shortest_ns(self) -> int:
+        """0 when nothing was noted."""
+        return self._min if self._max else 0
+
+    @property
     def min_us(self) -> float:
         return self._min / 1e3
 

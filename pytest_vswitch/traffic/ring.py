@@ -90,6 +90,8 @@ class Ring:
         """Bytes of a buffer that may hold a frame."""
         self.rows = np.empty((0, 0), np.int64)
         """The buffers: one row of 64-bit words each, whole cache lines."""
+        self.times: Words | None = None
+        """When the frame of each slot left or came [ns], where that is noted; see `keep_times`."""
 
     def lay_out(self, capacity: int, pad: int = 0) -> None:
         """Give every slot a buffer of `capacity` bytes, `pad` bytes into its row.
@@ -124,6 +126,12 @@ class Ring:
     def slot(self) -> int:
         """The next slot to fill or to read."""
         return self._position & (self.size - 1)
+
+    def keep_times(self, wanted: bool) -> None:
+        """Whether to note when each frame leaves or comes, where more is known than that.
+
+        In memory that is shared with a server, nothing more is known.
+        """
 
     def link(self, slot: int) -> int:
         """Which link of the port the frame in this slot came from, if it has several."""

@@ -17,7 +17,8 @@ Every frame received is one of:
 Delays count from when a frame was sent, as long as that was when it was due. While the
 generator is away (others have its core, the machine stalls), frames come due that it sends
 afterwards, at once: these are timed from when they were due, or the stall that held
-up generator and DUT alike would hardly be seen (coordinated omission).
+up generator and DUT alike would hardly be seen (coordinated omission). See `_on_time_ns` for
+when it is seen all the same.
 """
 
 from __future__ import annotations
@@ -123,6 +124,11 @@ class Stream:
             self._rx.rows[:] = self._right.row
         self._empty = self._right.capacity << 32
 
+        # When each frame under way left, if the ports know that better than the ledger.
+        self._left: Words | None = None
+        if timed and self._tx.times is not None and self._rx.times is not None:
+            self._left = np.zeros(_LEDGER, np.int64)
+
     @property
     def accounted(self) -> int:
         return self.accepted + self.refused + self.not_offered
@@ -155,10 +161,21 @@ class Stream:
         if count > room:
             self.refused += count - room
             count = room
-        if self._timed and away_ns > _ON_TIME_NS:
+        if self._timed and away_ns > self._on_time_ns:
             self._send_late(left_out, count, new, away_ns)
         else:
             self.send(count)
+
+    @property
+    def _on_time_ns(self) -> int:
+        """How long the generator may be away and all that is missing is its own lateness.
+
+        Where ports note the frames' own times: for no longer than a frame takes. Then as many
+        frames as came due were to come back meanwhile, and show whether something else stalled.
+        """
+        if self._left is None:
+            return _ON_TIME_NS
+        return max(_ON_TIME_NS, self._delays.histogram.shortest_ns)
 
     def _send_late(self, left_out: int, count: int, new: int, away_ns: int) -> None:
         """Send `count` of the frames that came due evenly while the generator was away.
@@ -188,9 +205,11 @@ class Stream:
             return
         left, slot = count, self._tx.slot
         now_ns = monotonic_ns() if self._timed else 1
-        if due_ns and now_ns - due_ns > _ON_TIME_NS:
+        late = due_ns > 0 and now_ns - due_ns > _ON_TIME_NS
+        if late:
             now_ns = due_ns
             self._delays.late += count
+        first = self.accepted
         while left:
             entry = self.accepted & (_LEDGER - 1)
             step = min(left, self._tx.size - slot, _LEDGER - entry)
@@ -206,6 +225,13 @@ class Stream:
             self.accepted += step
             slot = end & (self._tx.size - 1)
             left -= step
+        if self._left is not None and self._tx.times is not None:
+            slots = self._tx.slot + self._count[:count] & self._tx.size - 1
+            self._tx.times[slots] = now_ns
+            self._tx.give(count)
+            entries = first + self._count[:count] & _LEDGER - 1
+            self._left[entries] = now_ns if late else self._tx.times[slots]
+            return
         if self._timed:
             self._batches.append((self.accepted, now_ns))
         self._tx.give(count)
@@ -297,7 +323,10 @@ class Stream:
             if not self._lines.are_right(slot, first, count):
                 return 0
             lengths[:] = self._empty
-        if self._timed:
+        if self._left is not None and rx.times is not None:
+            numbers = first + self._count[:count]
+            self._time(rx.times[slot:end], numbers, self._left[entry : entry + count])
+        elif self._timed:
             self._time_run(now_ns, first, first + count)
         np.negative(sent, out=sent)
         self._next = first + count
@@ -342,7 +371,8 @@ class Stream:
         stamped = (noted != 0) & (np.abs(noted) == time) & (lengths >= self._right.stamp_end)
 
         fresh = np.flatnonzero(right & stamped & (noted > 0))
-        self._receive(sequence[fresh], now_ns)
+        came = np.full(len(rows), now_ns) if rx.times is None else rx.times[slots]
+        self._receive(sequence[fresh], came[fresh])
         self.duplicated += int(np.count_nonzero(right & stamped & (noted < 0)))
         wrong = ~(right & stamped)
         overtaken = right & (sequence >= 0) & (sequence < self.accepted - _LEDGER)
@@ -361,14 +391,14 @@ class Stream:
             self._announcements.append((now_ns, self._rx.link(int(slots[index])), mac))
         return announced
 
-    def _receive(self, sequence: Words, now_ns: int) -> None:
-        """Note right frames, none received before, in order of arrival."""
+    def _receive(self, sequence: Words, came: Words) -> None:
+        """Note right frames, none received before, in order of arrival, and when they came."""
         if not len(sequence):
             return
         _, first = np.unique(sequence, return_index=True)
         if len(first) < len(sequence):
             self.duplicated += len(sequence) - len(first)
-            sequence = sequence[np.sort(first)]
+            sequence, came = sequence[np.sort(first)], came[np.sort(first)]
         highest = np.maximum.accumulate(np.concatenate(([self._next - 1], sequence)))
         self.reordered += int(np.count_nonzero(sequence < highest[:-1]))
         self._next = int(highest[-1]) + 1
@@ -376,8 +406,9 @@ class Stream:
         entries = sequence & (_LEDGER - 1)
         sent = self._ledger[entries]
         if self._timed:
+            left = sent if self._left is None else self._left[entries]
             order = np.argsort(sequence)
-            self._time(now_ns, sequence[order], sent[order])
+            self._time(came[order], sequence[order], left[order])
         self._ledger[entries] = -sent
 
     def _time_run(self, now_ns: int, first: int, end: int) -> None:
@@ -392,10 +423,10 @@ class Stream:
             if behind <= first:
                 batches.popleft()
 
-    def _time(self, now_ns: int, sequence: Words, sent: Words) -> None:
-        """Note the delays of frames seen now, in the order they were sent."""
+    def _time(self, came: Words, sequence: Words, left: Words) -> None:
+        """Note the delays of frames found now, in the order they were sent."""
         noted = self._delays
-        delays = now_ns - sent
+        delays = np.maximum(came - left, 0)
         joined = np.diff(sequence, prepend=noted.next - 1) == 1
         changes = np.abs(np.diff(delays, prepend=noted.last_ns))[joined]
         for histogram, values in ((noted.histogram, delays), (noted.changes, changes)):

@@ -14,10 +14,14 @@ from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.af_packet.port import PacketPort
 from pytest_vswitch.traffic.engine import Direction, Engine
 from pytest_vswitch.traffic.pattern import Shape
+from pytest_vswitch.traffic.stream import Stream
 from tests.traffic.wires import Wires, inside, ip, wires
 
 FRAME = frames.template(plain_flow(0, 1), 64)
 STAMP = frames.stamp_offset(FRAME)
+SHAPE = Shape(FRAME, FRAME, (STAMP, STAMP))
+CLOCKS_NS = 2000
+"""So exactly two clocks are compared."""
 
 
 @pytest.fixture
@@ -49,9 +53,7 @@ def engine(ports: list[PacketPort]) -> Engine:
 
 
 def test_a_trial_over_a_wire(ends: list[PacketPort]) -> None:
-    (counts,) = engine(ends).trial(
-        [Direction(0, 1, [Shape(FRAME, FRAME, (STAMP, STAMP))])], rate_pps=5000, duration_s=0.5
-    )
+    (counts,) = engine(ends).trial([Direction(0, 1, [SHAPE])], rate_pps=5000, duration_s=0.5)
     assert counts.intended == 2500
     assert counts.received == counts.sent - counts.refused
     assert counts.corrupted == counts.foreign == counts.duplicated == counts.reordered == 0
@@ -74,12 +76,66 @@ def test_what_this_host_sends_is_not_seen(where: Wires, ends: list[PacketPort]) 
     assert ends[0].rx.filled() == 0
 
 
+def test_a_delay_is_known_however_late_one_looks(ends: list[PacketPort]) -> None:
+    """Steps: a frame arrives; it is looked for 50 ms later.
+
+    Verify: its delay is no longer than it took to send it. (The kernel begins to note times a
+    while after it is asked to: so there are several frames.)
+    """
+    ends[0].tx.keep_times(True)
+    ends[1].rx.keep_times(True)
+    deadline = time.monotonic() + 30
+    while True:
+        stream = Stream(ends[0], ends[1], [SHAPE], stream_id=7, intended=1)
+        began_ns = time.monotonic_ns()
+        stream.send(1)
+        sent_ns = time.monotonic_ns()
+        while time.monotonic_ns() < sent_ns + 50_000_000:
+            pass  # the condition: nobody looked for so long
+        assert stream.collect() == 1
+        latency = stream.counts(0, 1).latency
+        assert latency is not None
+        assert latency.min_us > 0
+        if 1e3 * latency.max_us < sent_ns - began_ns + CLOCKS_NS:
+            return
+        assert time.monotonic() < deadline, latency
+
+
+def test_away_for_less_than_a_frame_takes(ends: list[PacketPort]) -> None:
+    """Steps: a frame takes 50 ms; the generator is away for 40 ms, then for 10 s.
+
+    Verify: of two frames that came due meanwhile, the first in its middle and the second in the
+    end, only that in the middle of the second time is timed from when it was due.
+    """
+    near, far = ends
+    near.tx.keep_times(True)
+    near.rx.keep_times(True)
+    stream = Stream(near, near, [SHAPE], stream_id=7, intended=5)
+    stream.offer(1, time.monotonic_ns())
+    end_ns = time.monotonic_ns() + 50_000_000
+    while not far.rx.filled() or time.monotonic_ns() < end_ns:
+        pass  # the condition: it has arrived, and time has passed
+    far.tx.frame(far.tx.slot)[: len(FRAME)] = far.rx.frame(far.rx.slot)[: len(FRAME)]
+    far.tx.lengths[far.tx.slot] = len(FRAME) << 32
+    far.tx.give(1)
+    deadline = time.monotonic() + 30
+    while not stream.collect():
+        assert time.monotonic() < deadline
+    for due, away_ns, late in ((3, 40_000_000, 0), (5, 10_000_000_000, 1)):
+        now_ns = time.monotonic_ns()
+        stream.offer(due - 2, now_ns - away_ns)
+        stream.offer(due, now_ns)
+        latency = stream.counts(0, 0).latency
+        assert latency is not None
+        assert latency.late == late
+
+
 def test_frames_that_the_generator_lost_are_not_the_duts_loss(ends: list[PacketPort]) -> None:
     """Steps: room for hardly a frame; a trial with bursts of many.
 
     Verify: not a loss, but an error that says whose; the next trial begins anew.
     """
-    directions = [Direction(0, 1, [Shape(FRAME, FRAME, (STAMP, STAMP))])]
+    directions = [Direction(0, 1, [SHAPE])]
     ends[1]._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
     with pytest.raises(HostError, match=r"the generator could not keep up on d0: it lost \d+ fr"):
         engine(ends).trial(directions, rate_pps=100_000, duration_s=0.2)

@@ -3,6 +3,10 @@
 Its rings are in this process's own memory, and it plays the server's part itself: what is
 given is sent at once, as far as the kernel takes it, the rest when one looks again; what has
 arrived is received into empty buffers when one looks.
+
+When a frame came, the kernel has noted, however late one looks (SO_TIMESTAMPNS, socket(7)). When
+it left, its socket does not tell for less than another system call: the time of the call that
+sent it is taken.
 """
 
 from __future__ import annotations
@@ -15,12 +19,16 @@ import mmap
 import socket
 import struct
 import time
+from time import monotonic_ns, time_ns
+
+import numpy as np
 
 from pytest_vswitch.errors import DutError, HostError
 from pytest_vswitch.traffic.port import refuse_length
 from pytest_vswitch.traffic.ring import (
     MAX_FRAME_BYTES,
     Ring,
+    Words,
     buffer_bytes,
     header_bytes,
 )
@@ -32,15 +40,18 @@ _SEND_BYTES = 8 << 20
 _EMPTYING_S = 1.0
 """Frames that come faster than they can be thrown away end this, not us."""
 _LOOK_S = 0.05
+_AT_ONCE_NS = 2000
+"""Two clocks that are read within this time [ns] are read at the same time."""
 
 # linux/if_packet.h, asm-generic/socket.h, linux/{sockios,ethtool,if,if_ether}.h
 _SOL_PACKET = 263
 _ADD_MEMBERSHIP, _STATISTICS, _AUXDATA, _QDISC_BYPASS, _IGNORE_OUTGOING = 1, 6, 8, 20, 23
 _AUX = struct.Struct("IIIHHHH")
+_STAMP = struct.Struct("qq")
 _VLAN_VALID = 0x10
 _TAG_AT, _TAG_BYTES = 12, 4
 _PROMISCUOUS = 1
-_SNDBUFFORCE, _RCVBUFFORCE = 32, 33
+_SNDBUFFORCE, _RCVBUFFORCE, _TIMESTAMPNS = 32, 33, 35
 _SIOCGIFFLAGS, _SIOCGIFMTU = 0x8913, 0x8921
 _SIOCETHTOOL, _GLINK = 0x8946, 0x0A
 _UP = 0x1
@@ -160,13 +171,17 @@ class _OwnRing(Ring):
         super().lay_out(capacity, pad)
         self._views = [self.frame(slot).data for slot in range(self.size)]
 
+    def keep_times(self, wanted: bool) -> None:
+        self.times = np.zeros(self.size, np.int64) if wanted else None
+
 
 class SendRing(_OwnRing):
     """Frames that a socket sends as soon as they are given."""
 
     def give(self, count: int) -> None:
+        """The time of a frame that the kernel does not take at once remains as it is."""
         super().give(count)
-        self._flush(count)
+        self._flush(count, self.times)
 
     def pending(self) -> int:
         left = super().pending()
@@ -179,14 +194,20 @@ class SendRing(_OwnRing):
         """Forget what was not sent yet."""
         self.tail = self._position
 
-    def _flush(self, count: int) -> None:
+    def _flush(self, count: int, times: Words | None = None) -> None:
         """Send up to `count` frames; the kernel may take fewer. Raises DutError."""
         send, views, lengths, mask = self._door.send, self._views, self.lengths, self.size - 1
         tail = self.tail
         try:
             for number in range(tail, tail + count):
                 slot = number & mask
-                send(views[slot][: lengths.item(slot) >> 32])
+                frame = views[slot][: lengths.item(slot) >> 32]
+                if times is None:
+                    send(frame)
+                else:
+                    now_ns = monotonic_ns()
+                    send(frame)
+                    times[slot] = now_ns
                 tail = number + 1
         except OSError as error:
             if error.errno not in _NOT_TAKEN:
@@ -200,44 +221,82 @@ class ReceiveRing(_OwnRing):
 
     tagged = False
     """Whether to put VLAN tags back where the kernel took them out (packet(7))."""
+    _stamp_ns = 0  # when the last frame came, by the kernel's clock
+    _ahead_ns = 0  # that clock less the monotonic one
+    _empty_ns = 0  # when the socket was seen to be empty
+
+    def keep_times(self, wanted: bool) -> None:
+        super().keep_times(wanted)
+        self._empty_ns = monotonic_ns()
 
     def filled(self) -> int:
         """Raises DutError when the interface is gone.
 
         Of a frame that is longer than a buffer the rest is lost, but not its length.
         """
-        receive = self._receive_tagged if self.tagged else self._receive
+        times = self.times
+        receive = self._receive if times is None and not self.tagged else self._receive_beside
         views, lengths = self._views, self.lengths
         mask = self.size - 1
-        tail = self.tail
+        first = tail = self.tail
+        began_ns = monotonic_ns()
+        emptied = False
         try:
             for number in range(tail, tail + self.size - super().filled()):
                 slot = number & mask
                 lengths[slot] = receive(views[slot]) << 32
+                if times is not None:
+                    times[slot] = self._stamp_ns
                 tail = number + 1
         except BlockingIOError:
-            pass
+            emptied = True
         except OSError as error:
             raise DutError(_gone(self.name, error.errno)) from None
         finally:
             self.tail = tail
+        if times is not None and tail != first:
+            self._settle(times, np.arange(first, tail) & mask)
+        if emptied:
+            self._empty_ns = began_ns
         return super().filled()
+
+    def _settle(self, times: Words, slots: Words) -> None:
+        """From the kernel's clock to the monotonic one.
+
+        Frames that are found now came after none was there: where the kernel's clock has
+        stepped, and says otherwise, they came now.
+        """
+        before_ns, kernel_ns, now_ns = monotonic_ns(), time_ns(), monotonic_ns()
+        if now_ns - before_ns < _AT_ONCE_NS or not self._ahead_ns:
+            self._ahead_ns = kernel_ns - now_ns
+        came = times[slots] - self._ahead_ns
+        possible = (came >= self._empty_ns - _AT_ONCE_NS) & (came <= now_ns + _AT_ONCE_NS)
+        times[slots] = np.where(possible, came, now_ns)
 
     def _receive(self, view: memoryview) -> int:
         return self._door.recv_into(view, 0, socket.MSG_TRUNC)
 
-    def _receive_tagged(self, view: memoryview) -> int:
+    def _receive_beside(self, view: memoryview) -> int:
+        """With what the kernel tells beside the frame."""
         length, beside, _, _ = self._door.recvmsg_into([view], 128, socket.MSG_TRUNC)
         for level, kind, data in beside:
-            if (level, kind) != (_SOL_PACKET, _AUXDATA):
-                continue
-            status, *_, tag, protocol = _AUX.unpack_from(data)
-            if status & _VLAN_VALID:
-                end = min(length + _TAG_BYTES, len(view))
-                view[_TAG_AT + _TAG_BYTES : end] = bytes(view[_TAG_AT : end - _TAG_BYTES])
-                struct.pack_into("!HH", view, _TAG_AT, protocol or 0x8100, tag)
-                return length + _TAG_BYTES
+            if (level, kind) == (socket.SOL_SOCKET, _TIMESTAMPNS):
+                seconds, nanoseconds = _STAMP.unpack(data)
+                self._stamp_ns = seconds * 10**9 + nanoseconds
+            elif (level, kind) == (_SOL_PACKET, _AUXDATA):
+                length = _with_tag(view, length, data)
         return length
+
+
+def _with_tag(view: memoryview, length: int, beside: bytes) -> int:
+    """Put the VLAN tag that the kernel took out back into a frame; returns its length then."""
+    status, *_, tag, protocol = _AUX.unpack_from(beside)
+    if not status & _VLAN_VALID:
+        return length
+    end = min(length + _TAG_BYTES, len(view))
+    view[_TAG_AT + _TAG_BYTES : end] = bytes(view[_TAG_AT : end - _TAG_BYTES])
+    struct.pack_into("!HH", view, _TAG_AT, protocol or 0x8100, tag)
+    return length + _TAG_BYTES
 
 
 def _open(interface: str) -> socket.socket:
@@ -265,6 +324,7 @@ def _set_up(door: socket.socket, interface: str) -> None:
         door.setsockopt(_SOL_PACKET, _IGNORE_OUTGOING, 1)
     door.setsockopt(socket.SOL_SOCKET, _RCVBUFFORCE, _SOCKET_BYTES)
     door.setsockopt(socket.SOL_SOCKET, _SNDBUFFORCE, _SEND_BYTES)
+    door.setsockopt(socket.SOL_SOCKET, _TIMESTAMPNS, 1)
     everything = struct.pack("iHH8x", index, _PROMISCUOUS, 0)
     door.setsockopt(_SOL_PACKET, _ADD_MEMBERSHIP, everything)
     door.setblocking(False)

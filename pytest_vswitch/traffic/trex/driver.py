@@ -22,6 +22,10 @@ _SETTLE_S = 5.0
 """... but no longer than this."""
 _FEW = 1000
 """Frames that one capture keeps beyond those that are expected."""
+_LATENCY_BYTES = 16
+"""At the end of a latency frame, which the server writes itself."""
+_WRITABLE_BYTES = 512
+"""Of a frame the server lets so many be written."""
 _SOURCE, _UDP = 12, 20
 """Offsets in an IPv4 header without options: source address, end [bytes]."""
 
@@ -348,26 +352,37 @@ class Driver:
         ]
 
     def _program(self, told: Mapping[str, Any]) -> Any:
-        """What varies from frame to frame; None for a single flow."""
-        if told["flows"] == 1:
-            return None
+        """What is written into each frame; None for a single flow."""
+        steps = self._flows(told) if told["flows"] > 1 else []
+        if told["whole"]:
+            steps += self._far_byte(bytes.fromhex(told["frame"]))
+        return self._api.STLScVmRaw(steps) if steps else None
+
+    def _flows(self, told: Mapping[str, Any]) -> list[Any]:
         api, ip_offset = self._api, told["ip_offset"]
         first = int.from_bytes(bytes(map(int, told["first_address"].split("."))), "big")
-        return api.STLScVmRaw(
-            [
-                api.STLVmTupleGen(
-                    name="flow",
-                    ip_min=first,
-                    ip_max=first + told["addresses"] - 1,
-                    port_min=told["first_port"],
-                    port_max=told["first_port"] + told["ports"] - 1,
-                    limit_flows=told["flows"],
-                ),
-                api.STLVmWrFlowVar(fv_name="flow.ip", pkt_offset=ip_offset + _SOURCE),
-                api.STLVmFixIpv4(offset=ip_offset),
-                api.STLVmWrFlowVar(fv_name="flow.port", pkt_offset=ip_offset + _UDP),
-            ]
-        )
+        return [
+            api.STLVmTupleGen(
+                name="flow",
+                ip_min=first,
+                ip_max=first + told["addresses"] - 1,
+                port_min=told["first_port"],
+                port_max=told["first_port"] + told["ports"] - 1,
+                limit_flows=told["flows"],
+            ),
+            api.STLVmWrFlowVar(fv_name="flow.ip", pkt_offset=ip_offset + _SOURCE),
+            api.STLVmFixIpv4(offset=ip_offset),
+            api.STLVmWrFlowVar(fv_name="flow.port", pkt_offset=ip_offset + _UDP),
+        ]
+
+    def _far_byte(self, frame: bytes) -> list[Any]:
+        """Write a byte as it is: what is written lies in one buffer with all before it."""
+        place = min(len(frame) - _LATENCY_BYTES, _WRITABLE_BYTES) - 1
+        value = frame[place]
+        return [
+            self._api.STLVmFlowVar(name="far", size=1, op="inc", min_value=value, max_value=value),
+            self._api.STLVmWrFlowVar(fv_name="far", pkt_offset=place),
+        ]
 
     def _read(self, intended: Sequence[int]) -> list[DirectionCounts]:
         groups = [stream["pg_id"] for those in self._groups.values() for stream in those]

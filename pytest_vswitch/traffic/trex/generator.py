@@ -123,6 +123,7 @@ class TrexGenerator:
         """Begin one trial; returns at once. Raises InputError for frames that cannot be."""
         self.abort()
         ports = range(len(self._numbers))
+        memif = isinstance(self._topology.ports[0], MemifPort)
         total = round(offer.rate_pps * offer.duration_s)
         intended = [total * (n + 1) // len(ports) - total * n // len(ports) for n in ports]
         planned = [
@@ -134,6 +135,7 @@ class TrexGenerator:
                 self._numbers[port],
                 intended[port],
                 self._topology.ports[port].line_rate_bps,
+                memif=memif,
             )
         ]
         self._worker.command(
@@ -145,7 +147,7 @@ class TrexGenerator:
             intended=intended,
             duration_s=offer.duration_s,
             # Of a memif port, the DUT empties the queue; of a card, the card does.
-            refusing=isinstance(self._topology.ports[0], MemifPort),
+            refusing=memif,
         )
         self._worker.in_trial = True
 
@@ -241,9 +243,10 @@ class TrexGenerator:
 def numbers(
     ports: Sequence[MemifPort | NicPort], there: Sequence[Mapping[str, str]], named: Sequence[int]
 ) -> list[int]:
-    """TRex's number of each port: as the lab says, by PCI address, or in order.
+    """TRex's number of each port: as the lab says, by PCI address, or in order of the numbers.
 
-    Raises InputError when there are too few.
+    A server lists them as it likes: v3.08 the last one first. Raises InputError when there are
+    too few.
     """
     if named and len(named) < len(ports):
         raise InputError(
@@ -258,7 +261,7 @@ def numbers(
     known = [number for number in found if number is not None]
     if len(known) == len(ports):
         return known
-    return [int(port["number"]) for port in there[: len(ports)]]
+    return sorted(int(port["number"]) for port in there)[: len(ports)]
 
 
 @contextlib.contextmanager

@@ -16,12 +16,12 @@ from typing import Any
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.topologies.topology import Flow
-from pytest_vswitch.traffic import frames
+from pytest_vswitch.traffic import frames, overlay
 from pytest_vswitch.traffic.generator import Offer
-from pytest_vswitch.traffic.profile import Capabilities
+from pytest_vswitch.traffic.profile import Capabilities, Profile
 
 CAPABILITIES = Capabilities(
-    mixed_sizes=True, max_flows=1_000_000, max_burst_frames=1_000_000, max_tags=2
+    mixed_sizes=True, max_flows=1_000_000, max_burst_frames=1_000_000, max_tags=2, vxlan=True
 )
 LATENCY_PPS = 1000
 """Most latency frames of a direction [frames/s]."""
@@ -37,6 +37,10 @@ _WIRE_BYTES = 20
 _GROUPS = 100
 """Packet group ids of each port: port 0 has 100 to 199, port 1 has 200 to 299, ..."""
 _IP_OFFSET = 14
+_ONE_BUFFER_BYTES = 128
+"""The server keeps frames up to this length, without FCS, in one buffer ..."""
+_WRITTEN_BYTES = 575
+"""... and up to this one those of which it writes a byte as far behind as it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,15 +68,23 @@ class Stream:
     first_port: int = _FIRST_PORT
     ports: int = 1
     """UDP source ports, from the first on."""
+    whole: bool = False
+    """Whether the server must not put it together from several buffers."""
+
+    @property
+    def frame_bytes(self) -> int:
+        return len(self.frame) // 2
 
     def told(self) -> dict[str, Any]:
         return asdict(self)
 
 
-def plan(offer: Offer, flow: Flow, port: int, share: int, line_rate_bps: float) -> list[Stream]:
+def plan(
+    offer: Offer, flow: Flow, port: int, share: int, line_rate_bps: float, *, memif: bool = False
+) -> list[Stream]:
     """The streams that send `share` frames of an offer from TRex port `port`, all in its time.
 
-    Raises InputError for frames that cannot be.
+    For a `memif` port see `_in_one_buffer`. Raises InputError for frames that cannot be.
     """
     profile = offer.profile
     if lacking := CAPABILITIES.lacks(profile):
@@ -92,16 +104,17 @@ def plan(offer: Offer, flow: Flow, port: int, share: int, line_rate_bps: float) 
     for number, (size, count) in enumerate(sizes.items()):
         even = Stream(
             port,
-            frames.template(flow, size, profile.tags).hex(),
+            frames.template(flow, size, profile.tags, profile.vxlan).hex(),
             count,
             count / offer.duration_s,
             group + number,
-            ip_offset=_IP_OFFSET + _tags_before_ip(flow, profile.tags),
+            ip_offset=_IP_OFFSET + _before_ip(flow, profile),
         )
         streams.append(_with_flows(even, flow, profile.flows))
     if profile.burst_frames > 1:
         return [_in_bursts(s, profile.burst_frames, offer, line_rate_bps) for s in streams]
-    return _with_latency(streams, offer.duration_s, group + _GROUPS - 1)
+    streams = _with_latency(streams, offer.duration_s, group + _GROUPS - 1, memif=memif)
+    return [_in_one_buffer(stream) for stream in streams] if memif else streams
 
 
 def _in_turn(sizes: Sequence[int], share: int) -> dict[int, int]:
@@ -131,11 +144,35 @@ def _in_bursts(stream: Stream, burst_frames: int, offer: Offer, line_rate_bps: f
     return replace(stream, pps=wire_pps, burst_frames=burst_frames, pause_us=pause_s * 1e6)
 
 
-def _with_latency(streams: Sequence[Stream], duration_s: float, group: int) -> list[Stream]:
-    """Some frames of the most frequent stream become a latency stream of their own."""
-    if not streams:
-        return []
-    most = max(streams, key=lambda stream: stream.frames)
+def _in_one_buffer(stream: Stream) -> Stream:
+    """The same, whole; InputError where that cannot be.
+
+    What changes from frame to frame, the server puts together from several buffers. The memif
+    driver of TRex v3.08 (DPDK 25.07) marks these in the ring as parts of one frame, and never
+    takes the mark away: it is on whatever the slot holds later, and the DUT reads on beyond what
+    it was given, a whole ring again and again.
+    """
+    if stream.frame_bytes <= _ONE_BUFFER_BYTES or not (stream.latency or stream.flows > 1):
+        return stream
+    if stream.frame_bytes > _WRITTEN_BYTES:
+        raise InputError(
+            f"over memif the trex generator has several flows only of frames up to "
+            f"{_WRITTEN_BYTES + frames.FCS_BYTES} bytes: take one flow, or the memif generator"
+        )
+    return replace(stream, whole=True)
+
+
+def _with_latency(
+    streams: Sequence[Stream], duration_s: float, group: int, *, memif: bool
+) -> list[Stream]:
+    """Some frames of the most frequent stream become a latency stream of their own.
+
+    Of a `memif` port, none of those that could not be whole then.
+    """
+    possible = [one for one in streams if not memif or one.frame_bytes <= _WRITTEN_BYTES]
+    if not possible:
+        return list(streams)
+    most = max(possible, key=lambda stream: stream.frames)
     count = min(most.frames // _LATENCY_PART, int(LATENCY_PPS * duration_s))
     if not count:
         return list(streams)
@@ -156,5 +193,7 @@ def _with_latency(streams: Sequence[Stream], duration_s: float, group: int) -> l
     ]
 
 
-def _tags_before_ip(flow: Flow, tags: Sequence[int]) -> int:
-    return frames.VLAN_BYTES * (len(tags) + (flow.vlan is not None))
+def _before_ip(flow: Flow, profile: Profile) -> int:
+    """How many bytes of tags and outer headers come before the IPv4 header of the flows."""
+    tags = frames.VLAN_BYTES * (len(profile.tags) + (flow.vlan is not None))
+    return tags + (0 if profile.vxlan is None else overlay.BYTES)

@@ -82,6 +82,9 @@ class Stream:
                 assert port <= step["port_max"], "fewer addresses and ports than flows"
                 values[step["name"] + ".ip"] = (step["ip_min"] + flow % addresses, 4)
                 values[step["name"] + ".port"] = (port, 2)
+            elif step["type"] == "flow_var":
+                assert step["min_value"] == step["max_value"], "no other kind is made here"
+                values[step["name"]] = (step["min_value"], step["size"])
             elif step["type"] == "write_flow_var":
                 value, size = values[step["name"]]
                 at = step["pkt_offset"]

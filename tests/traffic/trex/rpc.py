@@ -152,7 +152,8 @@ class Rpc:
             "is_multiqueue_mode": False,
             "advanced_per_stream_stats": True,
             "port_count": len(self.plane.ports),
-            "ports": [self._information(port) for port in self.plane.ports],
+            # As the real one lists them, which promises no order.
+            "ports": [self._information(port) for port in reversed(self.plane.ports)],
         }
 
     def _information(self, port: EmulatedPort) -> dict[str, Any]:

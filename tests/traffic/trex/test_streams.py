@@ -51,6 +51,34 @@ def test_latency_frames_are_few() -> None:
     assert (timed.frames, timed.pps) == (2 * LATENCY_PPS, LATENCY_PPS)
 
 
+@pytest.mark.parametrize(
+    ("sizes", "flows", "timed", "whole"),
+    [
+        ((64, 132), 10, 64, []),
+        ((133, 133, 579), 10, 133, [133, 133, 579]),
+        ((133, 1518, 1518), 1, 133, [133]),
+        ((580, 1518), 1, None, []),
+    ],
+)
+def test_frames_are_whole_over_memif(
+    sizes: Sequence[int], flows: int, timed: int | None, whole: Sequence[int]
+) -> None:
+    """Each that changes and that the server would else put together from several buffers."""
+    offer = Offer(2400.0, 1.0, 64, Profile(sizes=tuple(sizes), flows=flows))
+    streams = plan(offer, FLOW, 3, 1200, RATE_BPS, memif=True)
+    assert sum(stream.frames for stream in streams) == 1200
+    size_of = {s.pg_id: s.frame_bytes + frames.FCS_BYTES for s in streams}
+    assert [size_of[s.pg_id] for s in streams if s.latency] == ([timed] if timed else [])
+    assert sorted(size_of[s.pg_id] for s in streams if s.whole) == sorted(whole)
+    assert not any(s.whole for s in plan(offer, FLOW, 3, 1200, RATE_BPS))
+
+
+def test_long_frames_of_several_flows_are_refused_over_memif() -> None:
+    offer = Offer(2400.0, 1.0, 580, Profile(flows=2))
+    with pytest.raises(InputError, match="several flows only of frames up to 579 bytes"):
+        plan(offer, FLOW, 3, 1200, RATE_BPS, memif=True)
+
+
 def sizes_of(streams: Sequence[Stream]) -> Counter[int]:
     sizes: Counter[int] = Counter()
     for stream in streams:

@@ -71,6 +71,11 @@ def STLVmTupleGen(**fields: Any) -> dict[str, Any]:
     return {"type": "tuple_flow_var", "flags": 0, **fields}
 
 
+def STLVmFlowVar(name: str, size: int, op: str, min_value: int, max_value: int) -> dict[str, Any]:
+    limits = {"init_value": min_value, "min_value": min_value, "max_value": max_value}
+    return {"type": "flow_var", "name": name, "size": size, "op": op, "step": 1, **limits}
+
+
 def STLVmWrFlowVar(fv_name: str, pkt_offset: int) -> dict[str, Any]:
     place = {"pkt_offset": pkt_offset, "add_value": 0, "is_big_endian": True}
     return {"type": "write_flow_var", "name": fv_name, **place}
