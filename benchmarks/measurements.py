@@ -28,12 +28,14 @@ from pytest_vswitch.measure.mrr import mrr
 from pytest_vswitch.measure.neighbour import neighbour
 from pytest_vswitch.measure.options import QUICK as SEARCH
 from pytest_vswitch.measure.outcome import Figure
+from pytest_vswitch.measure.overlay import overlay
 from pytest_vswitch.measure.procedure import QUICK, Bench
 from pytest_vswitch.measure.recovery import system_recovery
 from pytest_vswitch.measure.reset import reset_time
 from pytest_vswitch.measure.runner import TrialRunner
-from pytest_vswitch.measure.scalability import KNEE, of_flows
+from pytest_vswitch.measure.scalability import KNEE, of_each, of_flows
 from pytest_vswitch.measure.soak import soak
+from pytest_vswitch.results.scaling import AXES
 from pytest_vswitch.topologies.sim import DutFaults, SimulatedDut
 from pytest_vswitch.topologies.sim_behaviour import Behaviour
 from pytest_vswitch.topologies.sim_model import DutModel
@@ -41,6 +43,8 @@ from pytest_vswitch.traffic.profile import PLAIN, Profile
 from pytest_vswitch.traffic.sim import SimulatedGenerator
 
 FRAME_BYTES = 64
+OVERLAY_BYTES = 128
+"""The smallest of RFC 2544 that has room for another frame."""
 PROMISED = {"still": 1.0, "noisy": 0.98}
 """Share of the truths within the stated interval. A noisy DUT is looked at a few times only."""
 
@@ -74,11 +78,13 @@ class Found:
         return (high - low) / 2 / self.truth
 
 
-def runner(dut: SimulatedDut, profile: Profile = PLAIN) -> TrialRunner:
+def runner(
+    dut: SimulatedDut, profile: Profile = PLAIN, frame_bytes: int = FRAME_BYTES
+) -> TrialRunner:
     return TrialRunner(
         dut,
         SimulatedGenerator(dut),
-        FRAME_BYTES,
+        frame_bytes,
         profile=profile,
         record=lambda trial: None,
         progress=lambda progress: None,
@@ -134,6 +140,13 @@ def measured_reset(model: DutModel, drawn: Behaviour, number: int = 0) -> Found:
     return Found(found.outcome.figures[number], drawn.reset_s)
 
 
+def measured_respawn(model: DutModel, drawn: Behaviour) -> Found:
+    dut = SimulatedDut(model, behaviour=Behaviour(respawn_s=drawn.respawn_s))
+    throughput_pps = model.true_pps(0.0, FRAME_BYTES, 1.0)
+    found = reset_time(bench(dut), "host switch process", throughput_pps, lambda trial: None)
+    return Found(found.outcome.figures[0], drawn.respawn_s)
+
+
 def measured_silence(model: DutModel, drawn: Behaviour) -> Found:
     return measured_reset(model, drawn, 1)
 
@@ -156,6 +169,17 @@ def measured_knee(model: DutModel, drawn: Behaviour) -> Found:
         len(dut.ports),
     )
     return Found(found.outcome.figures[0], behaviour.knee_flows(KNEE))
+
+
+def measured_cores(model: DutModel, drawn: Behaviour) -> Found:
+    behaviour = Behaviour(useful_cores=drawn.useful_cores)
+    slow = replace(model, fixed_ns=max(model.fixed_ns, 1e5))  # no wire is its limit
+
+    def with_cores(count: int) -> TrialRunner:
+        return runner(SimulatedDut(slow, behaviour=behaviour, cores=count))
+
+    found = of_each(AXES["cores"], (1, 2, 4, 8, 16, 32, 64), with_cores, SEARCH)
+    return Found(found.outcome.figures[0], drawn.useful_cores / KNEE)
 
 
 def measured_learning(model: DutModel, drawn: Behaviour, number: int = 0) -> Found:
@@ -196,6 +220,12 @@ def measured_neighbour(model: DutModel, drawn: Behaviour) -> Found:
     return Found(found.outcome.figures[0], drawn.cpu_left)
 
 
+def measured_overlay(model: DutModel, drawn: Behaviour) -> Found:
+    dut = SimulatedDut(model, behaviour=Behaviour(overlay_left=drawn.overlay_left))
+    found = overlay(lambda profile: runner(dut, profile, OVERLAY_BYTES), Profile(vxlan=1), SEARCH)
+    return Found(found.outcome.figures[1], drawn.overlay_left)
+
+
 MEASUREMENTS: Mapping[str, Callable[[DutModel, Behaviour], Found]] = {
     "delay p50 (26.2)": measured_delay,
     "delay p99.9 (RFC 8219)": measured_worst_delay,
@@ -205,12 +235,15 @@ MEASUREMENTS: Mapping[str, Callable[[DutModel, Behaviour], Found]] = {
     "recovery (26.5)": measured_recovery,
     "reset, by loss (RFC 6201)": measured_reset,
     "reset, by silence": measured_silence,
+    "reset of a process": measured_respawn,
     "soak loss": measured_soak,
     "knee over flows (RFC 8204)": measured_knee,
+    "knee over cores (RFC 8204)": measured_cores,
     "learning rate (RFC 2889)": measured_learning,
     "flows held (RFC 2889)": measured_table,
     "CPU time per frame": measured_cost,
     "kept beside a neighbour": measured_neighbour,
+    "kept by an overlay": measured_overlay,
 }
 
 

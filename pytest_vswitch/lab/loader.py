@@ -14,6 +14,8 @@ from ruamel.yaml import YAML
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab.document import Document, Key, parse, read_text
+from pytest_vswitch.lab.dpdk import DpdkVersion, QemuVersion
+from pytest_vswitch.lab.limits import Limits
 from pytest_vswitch.lab.ports import KINDS
 from pytest_vswitch.lab.remote import Ssh
 from pytest_vswitch.lab.schema import (
@@ -22,7 +24,6 @@ from pytest_vswitch.lab.schema import (
     Generator,
     Guest,
     Lab,
-    Limits,
     SimModel,
     Target,
     shown,
@@ -39,6 +40,8 @@ _SECTIONS: dict[str, type[BaseModel]] = {
     "dut": Dut,
     "guest": Guest,
     "container": Container,
+    "dpdk": DpdkVersion,
+    "qemu": QemuVersion,
     "target": Target,
     "generator": Generator,
     "sim": SimModel,

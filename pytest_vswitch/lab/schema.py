@@ -23,6 +23,8 @@ from pydantic import (
 
 from pytest_vswitch import registry
 from pytest_vswitch.lab.address import FORM, LOCAL, SIM
+from pytest_vswitch.lab.dpdk import SYSTEM, DpdkVersion, QemuVersion, Version
+from pytest_vswitch.lab.limits import Limits
 from pytest_vswitch.lab.ports import PortSpec, named
 from pytest_vswitch.lab.remote import HostName, Reached, SshSection
 from pytest_vswitch.lab.section import Matching, Section, wrong
@@ -92,7 +94,6 @@ NetworkNamespace = Annotated[
 Place = Annotated[str, Matching(r"[A-Za-z0-9_][A-Za-z0-9_.+/-]{0,127}", "name a labgrid place")]
 RemoteHost = Annotated[HostName, AfterValidator(_not_simulated)]
 Memory = Annotated[int, Field(ge=64, le=1_048_576)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class Dut(Reached):
@@ -104,6 +105,9 @@ class Dut(Reached):
     """How the host is reached over SSH; not with `local` and `sim`."""
     lcores: Annotated[Literal["auto"] | list[int], BeforeValidator(_lcores)] = "auto"
     """CPUs for the host's testpmd, the first for its command line; `auto` chooses."""
+    forwarding: Annotated[int, Field(ge=1, le=256)] | None = None
+    """So many lcores forward in the vSwitch; default: all of `lcores` but the first, or the
+    guide's four, if there are enough. With too few CPUs they share."""
     hugepages: Literal["auto", "none", "2M", "1G"] = "auto"
     """Page size of DPDK and guest memory; `auto` takes what the DUT has, or none."""
     memory_mb: Memory = 512
@@ -113,7 +117,19 @@ class Dut(Reached):
     vswitch: Registered = "testpmd"
     """The vSwitch between the ports and what is behind it; `vswitch topologies` lists them."""
     testpmd: Program = "dpdk-testpmd"
-    """The DPDK to certify: its testpmd, a name on PATH or a path."""
+    """Testpmd of the DPDK `system` (20.11 or later), a name on PATH or a path."""
+    dpdk: Version = SYSTEM
+    """The DPDK to certify: `system`, a name of the section `dpdk`, or one that was added."""
+
+    @field_validator("forwarding")
+    @classmethod
+    def _of_the_lcores(cls, forwarding: int | None, info: ValidationInfo) -> int | None:
+        lcores = info.data.get("lcores", "auto")
+        if forwarding and lcores != "auto" and forwarding >= len(lcores):
+            raise wrong(
+                f"of {len(lcores)} lcores in `dut.lcores` at most {len(lcores) - 1} forward"
+            )
+        return forwarding
 
     @field_validator("lcores")
     @classmethod
@@ -146,7 +162,9 @@ class Guest(Section):
     vcpus: Annotated[int, Field(ge=1, le=256)] = 3
     """Virtual CPUs of the guest: one for Linux, the others forward."""
     qemu: Program = "qemu-system-x86_64"
-    """QEMU, a name on PATH or a path."""
+    """QEMU: a name on PATH, a path, a name of the section `qemu`, or one that was added."""
+    dpdk: Version = SYSTEM
+    """DPDK of what is behind the vSwitch: built-in guest, container, memif peer; as `dut.dpdk`."""
     image: str = "builtin"
     """`builtin`, or the path on the DUT of a disk image (qcow2, raw); it is never written."""
     kernel: str = "auto"
@@ -273,32 +291,6 @@ class SimModel(Section):
     """Frames of 64 bytes that it can forward, sum of both directions [frames/s]."""
 
 
-class Limits(Section):
-    """The thresholds of one case; at least one."""
-
-    ndr_pps: Positive | None = None
-    """Least no-drop rate, sum of all directions [frames/s]."""
-    pdr_pps: Positive | None = None
-    """Least partial-drop rate, sum of all directions [frames/s]."""
-    line_rate_percent: Annotated[float, Field(gt=0, le=100)] | None = None
-    """Least no-drop rate [% of line rate]."""
-    latency_p99_us: Positive | None = None
-    """Largest 99th percentile of one-way latency at the no-drop rate [µs]."""
-    loss_ratio: Annotated[float, Field(ge=0, le=1)] | None = None
-    """Largest share of frames lost at the highest load tried, 0 to 1."""
-    outage_ms: Positive | None = None
-    """Longest time without a frame while a guest moves [ms]."""
-
-    @model_validator(mode="after")
-    def _at_least_one(self) -> Limits:
-        if not self.model_fields_set:
-            raise wrong(f"sets no threshold; give at least one of {', '.join(LIMITS)}")
-        return self
-
-
-LIMITS = tuple(Limits.model_fields)
-
-
 class Lab(Section):
     """A lab: DUT, ports, generator, and what is asked of each case."""
 
@@ -324,6 +316,10 @@ class Lab(Section):
     """How the simulated DUT behaves; only with `dut.host: sim`."""
     place: Place | None = None
     """Name of the labgrid place to acquire for a run; default: none."""
+    dpdk: dict[Version, DpdkVersion] = Field(default_factory=dict)
+    """DPDKs beside the distribution's, by the name that `--dpdk` and `--guest-dpdk` take."""
+    qemu: dict[Version, QemuVersion] = Field(default_factory=dict)
+    """QEMUs beside the distribution's, by the name that `--qemu` takes."""
     thresholds: dict[CaseId, Limits] = Field(default_factory=dict)
     """What each case must reach, by case id; `vswitch threshold` writes them."""
 

@@ -14,8 +14,9 @@ from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab import loader
 from pytest_vswitch.lab.document import compose, read_text
 from pytest_vswitch.lab.edit import Edit, edited, end, line_end, replace_file
+from pytest_vswitch.lab.limits import LIMITS
 from pytest_vswitch.lab.loader import parse_lab
-from pytest_vswitch.lab.schema import LIMITS, shown
+from pytest_vswitch.lab.schema import shown
 
 Thresholds = Mapping[str, Mapping[str, float]]
 

@@ -11,6 +11,7 @@ from pytest_vswitch.errors import DutError, InputError, VswitchError
 from pytest_vswitch.measure import culprit
 from pytest_vswitch.measure.exchange import Exchange, Frames, both_sides
 from pytest_vswitch.topologies.topology import Flow, Topology
+from pytest_vswitch.traffic import overlay
 from pytest_vswitch.traffic.frames import FCS_BYTES, HEADER_BYTES, VLAN_BYTES, ethernet
 from pytest_vswitch.traffic.generator import Generator
 from pytest_vswitch.traffic.profile import PLAIN, Profile
@@ -181,7 +182,9 @@ def _of_all_sizes(
     return [
         frame
         for number, size in enumerate(sizes)
-        for frame in build_frames(flow, size, each, seed=port + 1000 * number, tags=profile.tags)
+        for frame in build_frames(
+            flow, size, each, seed=port + 1000 * number, tags=profile.tags, vxlan=profile.vxlan
+        )
     ]
 
 
@@ -193,11 +196,20 @@ def build_frames(
     seed: int = 0,
     ttl: int = 64,
     tags: Sequence[int] = (),
+    vxlan: int | None = None,
 ) -> list[bytes]:
     """Distinct UDP frames of a flow, without FCS: hosts of its networks (/16), ports, payload.
 
-    Raises InputError for a frame that has no room for its headers.
+    With `vxlan` they are so inside, and the outer UDP source port differs. Raises InputError
+    for a frame that has no room for its headers.
     """
+    if vxlan is not None:
+        size = frame_bytes - overlay.BYTES - VLAN_BYTES * (len(tags) + (flow.vlan is not None))
+        inside = build_frames(overlay.inner(flow), size, count, seed=seed, ttl=ttl)
+        return [
+            overlay.wrap(ethernet(flow, tags), flow, vxlan, frame, source_port=49152 + number)
+            for number, frame in enumerate(inside)
+        ]
     tag_bytes = VLAN_BYTES * (len(tags) + (flow.vlan is not None))
     if frame_bytes < SMALLEST_FRAME_BYTES + tag_bytes:
         raise InputError(
@@ -315,4 +327,12 @@ def _field(frame: bytes, offset: int) -> str:
     if 12 <= offset < 12 + tags:
         return "VLAN tag"
     place = offset if offset < 12 else offset - tags
+    payload, port = FIELDS[-1][0], int.from_bytes(frame[36 + tags : 38 + tags], "big")
+    if place >= payload and port == overlay.UDP_PORT:
+        behind = place - payload
+        return overlay.field(behind) or f"inner {_plain_field(overlay.inner_place(behind))}"
+    return _plain_field(place)
+
+
+def _plain_field(place: int) -> str:
     return [name for start, name in FIELDS if start <= place][-1]

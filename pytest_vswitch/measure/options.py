@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal, get_args
 
@@ -39,6 +40,14 @@ class SearchOptions:
     def heeds_hints(self) -> bool:
         """Whether it starts where the rate was before; the others are what their sources say."""
         return self.search == "mlrsearch"
+
+    @property
+    def procedure(self) -> Mapping[str, str]:
+        """For a reader."""
+        return {
+            "search": f"{self.search}, trials of {self.trial_duration_s:g} s, "
+            f"precision {100 * self.precision:g} %"
+        }
 
     def __post_init__(self) -> None:
         if self.search not in get_args(Search):

@@ -174,13 +174,28 @@ def by_link(topology: Linked) -> Audit:
     return paths
 
 
-def _through(counts: DirectionCounts, enter: str, leave: str) -> books.Path:
+def by_generator(topology: Topology) -> Audit:
+    """The books of frames of which some hop's counters are lost: what the generator knows."""
+
+    def paths(
+        counts: Sequence[DirectionCounts], before: object, after: object
+    ) -> Sequence[books.Path]:
+        del before, after
+        names = [port.name for port in topology.ports]
+        return [_through(one, names[one.tx_port], names[one.rx_port], "inside") for one in counts]
+
+    return paths
+
+
+def _through(
+    counts: DirectionCounts, enter: str, leave: str, by: str = "by any link"
+) -> books.Path:
     """What the generator knows of a direction: each frame once, by whichever link it came."""
     accepted = counts.sent - counts.refused
     missing = accepted - counts.received
     return (
         Hop(f"generator -> {enter}", counts.sent, accepted, {"ring full": counts.refused}),
-        Hop(f"{enter} -> {leave}, by any link", accepted, counts.received, {"missing": missing}),
+        Hop(f"{enter} -> {leave}, {by}", accepted, counts.received, {"missing": missing}),
         Hop(f"{leave} -> generator", counts.received, counts.received),
     )
 
@@ -194,12 +209,14 @@ def during(
     rate_pps: float,
     frame_bytes: int,
     after_s: float = 2.0,
+    patient: bool = False,
 ) -> tuple[T, Trial]:
     """Send `rate_pps` in total while `event` happens, and for `after_s` more.
 
     `event` is given what it must call every few milliseconds: that raises DutError or
     HostError when a program is gone. What `event` raises ends the trial without a result.
-    Raises BooksError when the counters do not reconcile afterwards.
+    `patient`: see `generator.Offer`. Raises BooksError when the counters do not reconcile
+    afterwards.
     """
     if not isinstance(generator, EndingGenerator):
         raise InputError(f"{generator.description} cannot end a trial when an event has ended")
@@ -224,7 +241,7 @@ def during(
             time.sleep(0.02)  # the condition: the time is over
 
     try:
-        generator.start(Offer(rate_pps, LONGEST_S, frame_bytes))
+        generator.start(Offer(rate_pps, LONGEST_S, frame_bytes, patient=patient))
         keep_on(_LEAD_S)
         with culprit.named(topology):
             happened = event(watch)

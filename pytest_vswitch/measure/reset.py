@@ -32,6 +32,9 @@ class Resettable(Topology, Protocol):
     def components(self) -> Sequence[str]:
         """What can be reset, for a reader."""
 
+    def keeps_counters(self, component: str) -> bool:
+        """Whether its counters live through that; if not, only the generator's books count."""
+
     def reset(self, component: str) -> None:
         """Restart it; returns when it has been restarted, or will have been in virtual time."""
 
@@ -146,14 +149,16 @@ def _under_traffic(
         del watch  # the restart has a deadline of its own
         topology.reset(component)
 
+    kept = topology.keeps_counters(component)
     _, trial = outage.during(
         topology,
         runner.generator,
         event,
-        audit=_audit(topology),
+        audit=_audit(topology) if kept else outage.by_generator(topology),
         rate_pps=rate_pps,
         frame_bytes=runner.frame_bytes,
         after_s=AFTER_S,
+        patient=not kept,
     )
     record(trial)
     return trial

@@ -111,12 +111,13 @@ class TrialRunner:
         except BaseException:
             self.generator.abort()
             raise
+        elapsed_s = duration_s if self.generator.simulated else time.monotonic() - began
         trial = Trial(
             number=number,
             frame_bytes=self.frame_bytes,
             intended_pps=rate_pps,
             duration_s=duration_s,
-            overhead_s=max(0.0, time.monotonic() - began - duration_s),
+            overhead_s=max(0.0, elapsed_s - duration_s),
             directions=tuple(counts),
             paths=paths,
         )

@@ -18,7 +18,7 @@ from pytest_vswitch.measure.runner import TrialRunner
 from pytest_vswitch.measure.throughput import find_throughput
 
 KNEE = 0.9
-"""Part of the first point's throughput at which the knee lies."""
+"""Part of the first point's throughput at which the knee lies, of all or of each."""
 MOST = 12
 """So many points around a knee are tried."""
 FINE = 1.25
@@ -34,6 +34,9 @@ class Axis:
     """As in `outcome.Figure`."""
     whole: bool = True
     """Whether points between two others must be whole numbers."""
+    each: bool = False
+    """Whether more of it should bring more: then the knee is where the throughput of each, e.g.
+    of each core, has fallen. Else where that of all has."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +74,11 @@ class Scalability:
         high_pps = max(first.high_pps, self.again.high_pps)
         before, after = first.x, None
         for point in self.points[1:]:
-            if point.high_pps < KNEE * low_pps:
+            more = point.x / first.x if self.axis.each else 1.0
+            if point.high_pps < KNEE * low_pps * more:
                 after = point.x
                 break
-            if point.low_pps >= KNEE * high_pps:
+            if point.low_pps >= KNEE * high_pps * more:
                 before = point.x
         return before, after
 
@@ -94,13 +98,12 @@ class Scalability:
         first, last = self.points[0], self.points[-1]
         middle = None if after is None else math.sqrt(before * after)
         kept = last.low_pps / first.low_pps if first.low_pps else None
+        of_what = "throughput of each" if self.axis.each else "throughput"
         return Outcome(
             source="RFC 8204 section 3",
             procedure=self.procedure,
             figures=(
-                Figure(
-                    f"knee: {KNEE:.0%} of the throughput", middle, self.axis.unit, before, after
-                ),
+                Figure(f"knee: {KNEE:.0%} of the {of_what}", middle, self.axis.unit, before, after),
                 Figure(f"throughput at {last.x:,.0f} {self.axis.unit}", last.low_pps, "frames/s"),
                 Figure(f"throughput at {first.x:,.0f} {self.axis.unit}", first.low_pps, "frames/s"),
                 Figure("last over first", kept, "ratio"),
@@ -140,8 +143,7 @@ def scalability(
             again,
             {
                 "points": f"{len(points)}, those around the knee up to {FINE:g} times apart",
-                "search": f"{options.search}, trials of {options.trial_duration_s:g} s, "
-                f"precision {100 * options.precision:g} %",
+                **options.procedure,
             },
         )
 
@@ -169,6 +171,16 @@ def of_flows(
         lambda x: runner(max(1, round(x / directions))),
         options,
     )
+
+
+def of_each(
+    axis: Axis,
+    at: Sequence[int],
+    runner: Callable[[int], TrialRunner],
+    options: SearchOptions,
+) -> Scalability:
+    """Over cores, queues or guests; `runner` brings the topology up with so many."""
+    return scalability(axis, at, lambda x: runner(round(x)), options)
 
 
 def _nearer(

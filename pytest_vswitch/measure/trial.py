@@ -18,7 +18,8 @@ class Trial:
     intended_pps: float
     duration_s: float
     overhead_s: float
-    """Time the trial took beyond `duration_s`: waiting for stragglers, reading counters [s]."""
+    """Time the trial took beyond `duration_s`: waiting for stragglers, reading counters [s];
+    none in a simulation, whose time is virtual."""
     directions: tuple[DirectionCounts, ...]
     paths: tuple[tuple[Hop, ...], ...]
     """The hops of each direction, in the same order, generator edges included."""

@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pytest_vswitch.apps import guest_image, kvm, qemu, testpmd
+from pytest_vswitch.apps import dpdk, guest_image, kvm, qemu, qemu_versions, testpmd
 from pytest_vswitch.apps.bonding import Bond
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts import hugepages
@@ -84,8 +84,9 @@ def provision(lab: Lab, host: Host) -> Iterator[BondedMigration]:
             stack.enter_context(opened(lab, host, name, cores, pages)) for name in (SOURCE, TARGET)
         )
         running = stack.enter_context(contextlib.ExitStack())
-        image = guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=lab.dut.testpmd)
-        accelerator = kvm.choose(host, lab.guest.accelerator, image, lab.guest.qemu)
+        program = qemu_versions.program(lab, host)
+        image = guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=dpdk.of_peer(lab, host))
+        accelerator = kvm.choose(host, lab.guest.accelerator, image, program)
         vcpus = cores.endpoints[0].vcpus
         parameters = qemu.Parameters(
             image=image,
@@ -100,7 +101,7 @@ def provision(lab: Lab, host: Host) -> Iterator[BondedMigration]:
             removable=qemu.VhostUserPort(here.vhosts[VF].socket, _MACS[VF], _PCIE_SLOT),
         )
         guest = running.enter_context(
-            qemu.boot(here.host, parameters, program=lab.guest.qemu, timeout_s=_BOOT_TIMEOUT_S)
+            qemu.boot(here.host, parameters, program=program, timeout_s=_BOOT_TIMEOUT_S)
         )
         standin = StandIn(_MACS[VF], lab.guest.virtio)
         standin.bind(guest)

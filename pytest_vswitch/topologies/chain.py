@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from pytest_vswitch import registry
@@ -44,6 +44,7 @@ from pytest_vswitch.topologies.vswitches import (
     Link,
     Order,
     Reading,
+    Respawning,
     Restartable,
     VhostPort,
     VSwitch,
@@ -312,18 +313,32 @@ class Chain:
     @property
     def components(self) -> Sequence[str]:
         """What can be restarted alone; see `measure.reset`."""
-        return (self.vswitch.name,) if isinstance(self.vswitch, Restartable) else ()
+        return tuple(self._restarts)
+
+    def keeps_counters(self, component: str) -> bool:
+        """Whether its counters live through its reset."""
+        return component in [one.name for one in self._programs]
 
     def reset(self, component: str) -> None:
-        """Restart the vSwitch's forwarding. Raises DutError."""
-        assert component in self.components
-        assert isinstance(self.vswitch, Restartable)
-        self.vswitch.restart()
+        """Restart a program's forwarding, or the program itself. Raises DutError."""
+        self._restarts[component]()
+
+    @property
+    def _programs(self) -> tuple[VSwitch | Endpoint, ...]:
+        return (self.vswitch, *self.endpoints)
+
+    @property
+    def _restarts(self) -> Mapping[str, Callable[[], None]]:
+        """By name of the component."""
+        restarts = {one.name: one.restart for one in self._programs if isinstance(one, Restartable)}
+        for one in self._programs:
+            if isinstance(one, Respawning) and one.whole:
+                restarts[one.whole] = one.respawn
+        return restarts
 
     def check_alive(self) -> None:
         gone = []
-        programs: tuple[VSwitch | Endpoint, ...] = (self.vswitch, *self.endpoints)
-        for program in programs:  # one may have taken the other with it
+        for program in self._programs:  # one may have taken the other with it
             try:
                 program.check_alive()
             except DutError as error:

@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_vswitch.apps import iperf3, ping
+from pytest_vswitch.apps import dpdk, iperf3, ping
 from pytest_vswitch.apps.testpmd import Parameters, PortCounters, Testpmd
 from pytest_vswitch.errors import DutError, HostError, InputError
 from pytest_vswitch.hosts import hugepages, netns
@@ -216,9 +216,9 @@ def preflight(setup: Setup, lab: Lab, host: Host) -> None:
     exception_ways.preflight(setup.way, host)
     if setup.offloads and setup.way is not exception_ways.VIRTIO_USER:
         raise InputError(f"the {setup.way.what} has no offloads towards the kernel")
-    testpmd = (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: ")
-    needed = [testpmd, ("iperf3", "iperf3", ""), ("ping", "iputils-ping", "")]
-    require_programs(host, [*needed, ("ethtool", "ethtool", "")])
+    dpdk.require(lab, host, "dut")
+    needed = [("iperf3", "iperf3", ""), ("ping", "iputils-ping", ""), ("ethtool", "ethtool", "")]
+    require_programs(host, needed)
 
 
 @contextlib.contextmanager
@@ -260,7 +260,7 @@ def linked(lab: Lab, host: Host, setup: Setup) -> Iterator[Link]:
         stack.enter_context(host.changing(left))
         process = stack.enter_context(
             host.spawn(
-                [*netns.command(far), *parameters.argv(lab.dut.testpmd)],
+                [*netns.command(far), *parameters.argv(dpdk.of_host(lab, host))],
                 name=_TESTPMD,
                 stop_with="quit\n",
                 why=f"between two ports to the kernel: {way.what} (guide, 7.1)",

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
+from pytest_vswitch.apps import dpdk
 from pytest_vswitch.apps.testpmd import Parameters, Testpmd
 from pytest_vswitch.errors import DutError, HostError, InputError
 from pytest_vswitch.hosts import hugepages, netns
@@ -106,7 +107,7 @@ class ExceptionWiring:
                 mtu=lab.dut.mtu,
                 descriptors=_QUEUE_SIZE if way is exception_ways.VIRTIO_USER else None,
             )
-            argv = [*netns.command(far), *parameters.argv(lab.dut.testpmd)]
+            argv = [*netns.command(far), *parameters.argv(dpdk.of_host(lab, host))]
             # Without hugepages EAL leaves its files behind.
             left = Change("made", f"/var/run/dpdk/{parameters.file_prefix}")
             stack.enter_context(host.changing(left))
@@ -148,7 +149,7 @@ class ExceptionWiring:
             )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Switch(vswitch.Switch):
     """testpmd as the vSwitch, and what its packet sockets, if it has any, dropped."""
 

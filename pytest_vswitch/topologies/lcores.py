@@ -56,7 +56,7 @@ class LcorePlan:
         """For EAL's `--lcores`; lcore 0 is the main one."""
         if self.shared:
             spread = ",".join(map(str, self.host_cpus))
-            return f"0@({spread}),1@({spread})"
+            return ",".join(f"{lcore}@({spread})" for lcore in range(1 + self.host_forwarding))
         return ",".join(f"{lcore}@{cpu}" for lcore, cpu in enumerate(self.host_cpus))
 
 
@@ -73,6 +73,7 @@ def plan_for(lab: Lab, host: Host, endpoints: Sequence[Wanted] | None = None) ->
         endpoints=[Wanted("guest", lab.guest.vcpus)] if endpoints is None else endpoints,
         generator=here,
         generator_cpu=lab.generator.cpu if here else None,
+        forwarding=lab.dut.forwarding,
     )
 
 
@@ -83,10 +84,12 @@ def plan(
     endpoints: Sequence[Wanted],
     generator: bool = True,
     generator_cpu: int | None,
+    forwarding: int | None = None,
 ) -> LcorePlan:
     """Divide the `usable` CPUs, first ones first.
 
-    `lcores` (main lcore first) and `generator_cpu` are the lab's wishes.
+    `lcores` (main lcore first), `generator_cpu` and how many are `forwarding` are the lab's
+    wishes.
     The guide wants a main lcore, four forwarding lcores, and three virtual CPUs, of which
     the first may share a CPU with the main lcore; a `generator` on this host takes one more.
     Raises InputError for fewer than two lcores.
@@ -94,15 +97,15 @@ def plan(
     if lcores is not None and len(lcores) < 2:
         raise InputError("dut.lcores needs at least two: the main lcore and a forwarding one")
     free = [cpu for cpu in usable if cpu != generator_cpu]
-    wanted = _GUIDE_HOST if lcores is None else len(lcores) - 1
+    wanted = forwarding or (_GUIDE_HOST if lcores is None else len(lcores) - 1)
     liked = [max(1, endpoint.vcpus - 1) for endpoint in endpoints]
-    for forwarding, inner in ((wanted, liked), (1, [1] * len(liked))):
-        host = list((lcores or free)[: forwarding + 1])
+    for outer, inner in ((wanted, liked), (forwarding or 1, [1] * len(liked))):
+        host = list((lcores or free)[: outer + 1])
         rest = [cpu for cpu in free if cpu not in host]
         rest.sort(key=lambda cpu: cpu == usable[0])  # Linux's: the last one to poll on
         needed = sum(inner) + (generator and generator_cpu is None)
-        if len(host) == forwarding + 1 and len(rest) >= needed:
-            remarks = list(_fewer(forwarding, _GUIDE_HOST, "lcore", "the host"))
+        if len(host) == outer + 1 and len(rest) >= needed:
+            remarks = list(_fewer(outer, _GUIDE_HOST, "lcore", "the host"))
             given = []
             for endpoint, inside in zip(endpoints, inner, strict=True):
                 given.append(Lcores(1 + inside, (host[0], *rest[:inside])))
@@ -115,7 +118,7 @@ def plan(
                 )
             return LcorePlan(
                 host_cpus=tuple(host),
-                host_forwarding=forwarding,
+                host_forwarding=outer,
                 endpoints=tuple(given),
                 shared=False,
                 generator_cpu=generator_cpu
@@ -130,7 +133,7 @@ def plan(
     count = f"{len(usable)} CPU{'s' if len(usable) > 1 else ''}"
     return LcorePlan(
         host_cpus=tuple(lcores or usable),
-        host_forwarding=1,
+        host_forwarding=forwarding or 1,
         endpoints=tuple(Lcores(2, ()) for _ in endpoints),
         shared=True,
         generator_cpu=generator_cpu,

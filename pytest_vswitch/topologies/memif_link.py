@@ -7,20 +7,18 @@ from __future__ import annotations
 
 import contextlib
 import re
-import signal
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from pytest_vswitch.apps import memif
+from pytest_vswitch.apps import dpdk, memif
 from pytest_vswitch.apps.testpmd import Parameters, Testpmd, parse_rx_bytes
 from pytest_vswitch.errors import DutError
-from pytest_vswitch.hosts.host import Host, Process
+from pytest_vswitch.hosts.host import Host, Process, end
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import lcores
-from pytest_vswitch.topologies.ports import require_programs
 
 _MEMORY_MB: Final = 64
 _MBUFS: Final = 4096
@@ -124,9 +122,7 @@ class End:
 
     def kill(self) -> None:
         """SIGKILL; returns when it is gone. Raises DutError if it does not go."""
-        self.process.signal(signal.SIGKILL)
-        if self.process.status(within_s=_WAIT_S) is None:
-            raise DutError(f"{self.process.name} outlived SIGKILL for {_WAIT_S:g} s")
+        end(self.process)
 
     def _wait(self, fact: Callable[[], bool], otherwise: str) -> None:
         deadline = time.monotonic() + _WAIT_S
@@ -145,11 +141,11 @@ class Bench:
 
     def __init__(self, lab: Lab, host: Host) -> None:
         """Raises InputError without testpmd."""
-        require_programs(host, [(lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: ")])
+        dpdk.require(lab, host, "dut")
         self.host = host
         self.socket = f"{host.scratch}/memif-link"
         """A path for the control socket of a link; nothing is there."""
-        self._program = lab.dut.testpmd
+        self._dpdk = dpdk.of_host(lab, host)
 
     def remove_socket(self) -> None:
         """As the guide says: what a dead server leaves is in the next one's way."""
@@ -206,6 +202,6 @@ class Bench:
                     stack.enter_context(self.host.changing(Change("made", path)))
             yield stack.enter_context(
                 self.host.spawn(
-                    parameters.argv(self._program), name=f"memif {name}", stop_with="quit\n"
+                    parameters.argv(self._dpdk), name=f"memif {name}", stop_with="quit\n"
                 )
             )

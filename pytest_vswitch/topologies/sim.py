@@ -12,13 +12,14 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.lab.preflight import require_ports
 from pytest_vswitch.topologies.sim_behaviour import Behaviour
 from pytest_vswitch.topologies.sim_model import HOPS, DutModel
 from pytest_vswitch.topologies.topology import (
+    CYCLES_PER_FRAME,
     Facts,
     Flow,
     Hop,
@@ -30,6 +31,9 @@ from pytest_vswitch.topologies.topology import (
 if TYPE_CHECKING:
     from pytest_vswitch.hosts.host import Host
     from pytest_vswitch.lab.schema import Lab
+
+CLOCK_HZ = 2.5e9
+"""Of its cores: what `cpu_s` is told in as cycles."""
 
 RESET_LEAD_S = 0.5
 """A reset happens so long after a trial has begun, as someone would do it by hand [s]."""
@@ -90,6 +94,13 @@ class _HopCounters:
     dropped: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Snapshot:
+    counters: tuple[tuple[tuple[int, int, int], ...], ...]
+    """By port and hop: entered, left, dropped."""
+    cpu_s: float
+
+
 @dataclass(slots=True)
 class SimulatedDut:
     """A `Topology` of two ports that are each other's peers. Time in it is virtual."""
@@ -99,6 +110,8 @@ class SimulatedDut:
     behaviour: Behaviour = field(default_factory=Behaviour)
     name: str = "sim"
     line_rate_bps: float = 10e9
+    cores: int = 1
+    """That forward; the model's capacity is that of one."""
     clock_s: float = 0.0
     """Virtual time since the DUT was started [s]."""
     cpu_s: float = 0.0
@@ -162,19 +175,24 @@ class SimulatedDut:
 
     def snapshot(self) -> object:
         self.check_alive()
-        return tuple(
+        counters = tuple(
             tuple((hop.entered, hop.left, hop.dropped) for hop in hops) for hops in self._counters
         )
+        return _Snapshot(counters, self.cpu_s)
 
     def path(self, tx_port: int, before: object, after: object) -> Sequence[Hop]:
+        assert isinstance(before, _Snapshot)
+        assert isinstance(after, _Snapshot)
+        facts = _cycles(before, after)
         rx_port = self.peer(tx_port)
         names = (self.ports[tx_port].name, tx_port, rx_port, self.ports[rx_port].name)
         hops = []
         for (name, drop), then, now in zip(
-            HOPS, _of_port(before, tx_port), _of_port(after, tx_port), strict=True
+            HOPS, before.counters[tx_port], after.counters[tx_port], strict=True
         ):
             entered, left, dropped = (b - a for a, b in zip(then, now, strict=True))
-            hops.append(Hop(name.format(*names), entered, left, {drop: dropped}))
+            mine = facts if name.startswith("host switch") else {}
+            hops.append(Hop(name.format(*names), entered, left, {drop: dropped}, mine))
         return tuple(hops)
 
     def check_alive(self) -> None:
@@ -186,7 +204,13 @@ class SimulatedDut:
             )
 
     def carry(
-        self, sent: Sequence[int], frame_bytes: int, duration_s: float, *, flows: int = 1
+        self,
+        sent: Sequence[int],
+        frame_bytes: int,
+        duration_s: float,
+        *,
+        flows: int = 1,
+        encapsulated: bool = False,
     ) -> list[Carried]:
         """Forward `sent[i]` frames from port i within `duration_s` of virtual time.
 
@@ -201,6 +225,8 @@ class SimulatedDut:
         arrived = total - silent
         flows *= len(sent)
         share = self.behaviour.strength(flows) * self._cpu_share
+        share *= self.behaviour.overlay_left if encapsulated else 1.0
+        share *= min(self.cores, self.behaviour.useful_cores)
         strength = share * (1 + self.model.jitter * self._rng.gauss(0, 1))
         ratio = self.model.loss_in_trial(load_pps, frame_bytes, began_s, duration_s, strength)
         # A DUT that is too slow for its load loses a frame even in the shortest trial.
@@ -244,14 +270,21 @@ class SimulatedDut:
 
     @property
     def components(self) -> Sequence[str]:
-        """What can be reset."""
-        return ("guest forwarder",)
+        """What can be reset: the forwarding, or all of the switch with what it counted."""
+        return ("guest forwarder", "host switch process")
+
+    def keeps_counters(self, component: str) -> bool:
+        """The model's live through anything."""
+        assert component in self.components
+        return True
 
     def reset(self, component: str) -> None:
-        """Restart a component; that takes `behaviour.reset_s`, amid the next trial."""
+        """Restart a component; that takes its time (`behaviour`), amid the next trial."""
         assert component in self.components
         began_s = self.clock_s + RESET_LEAD_S
-        self._outages.append((began_s, began_s + self.behaviour.reset_s))
+        whole = component.endswith("process")
+        length_s = self.behaviour.respawn_s if whole else self.behaviour.reset_s
+        self._outages.append((began_s, began_s + length_s))
 
     def _outage(self, began_s: float, ended_s: float) -> tuple[float, float] | None:
         """The longest time of a trial in which nothing passes: when it begins, its length."""
@@ -310,8 +343,14 @@ def _share(total: int, index: int, parts: int) -> int:
     return total // parts + (index < total % parts)
 
 
-def _of_port(snapshot: object, port: int) -> tuple[tuple[int, int, int], ...]:
-    return cast("tuple[tuple[tuple[int, int, int], ...], ...]", snapshot)[port]
+def _cycles(before: _Snapshot, after: _Snapshot) -> dict[str, str]:
+    """What a frame cost, of those that came out."""
+    frames = sum(
+        now[-1][1] - then[-1][1] for then, now in zip(before.counters, after.counters, strict=True)
+    )
+    if frames <= 0:
+        return {}
+    return {CYCLES_PER_FRAME: f"{(after.cpu_s - before.cpu_s) * CLOCK_HZ / frames:.1f}"}
 
 
 def preflight(lab: Lab, host: Host) -> None:
@@ -332,5 +371,10 @@ def provision(lab: Lab, host: Host) -> Iterator[SimulatedDut]:
         jitter=0.002,
         bursts_per_s=0.1,
     )
-    behaviour = Behaviour(buffer_frames=128, cache_flows=8192)
-    yield SimulatedDut(model, behaviour=behaviour, line_rate_bps=lab.ports[0].line_rate_gbps * 1e9)
+    behaviour = Behaviour(buffer_frames=128, cache_flows=8192, overlay_left=0.8, useful_cores=2)
+    yield SimulatedDut(
+        model,
+        behaviour=behaviour,
+        line_rate_bps=lab.ports[0].line_rate_gbps * 1e9,
+        cores=lab.dut.forwarding or 1,
+    )

@@ -17,6 +17,8 @@ class Behaviour:
     """After a trial at a load too high for it, no frame passes for so long [s]."""
     reset_s: float = 0.5
     """After a reset, no frame passes for so long [s]."""
+    respawn_s: float = 1.5
+    """The same, after its switch was killed and started again [s]."""
     table_flows: int | None = None
     """So many flows can be learned at a time; frames of others are lost. None: any number."""
     learning_per_s: float = math.inf
@@ -25,6 +27,10 @@ class Behaviour:
     """So many flows are found at once; a frame of another costs `miss_cost`. None: all are."""
     cpu_left: float = 0.7
     """What a neighbour leaves it of its CPU, 0 to 1."""
+    useful_cores: int = 4
+    """More forwarding cores than these bring no more."""
+    overlay_left: float = 1.0
+    """Part of its capacity that frames within VXLAN leave it, 0 to 1."""
     miss_cost: float = 3.0
     """Time for a frame whose flow is not in the cache, as a multiple of one whose flow is."""
 
@@ -45,6 +51,9 @@ class Behaviour:
             cache_flows=round(between(100, 100_000)),
             cpu_left=draw.uniform(0.2, 0.95),
             miss_cost=draw.uniform(1.5, 6.0),
+            useful_cores=round(between(2, 40)),
+            respawn_s=between(0.1, 10.0),
+            overlay_left=draw.uniform(0.3, 1.0),
         )
 
     def strength(self, flows: int) -> float:

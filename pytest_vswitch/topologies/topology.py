@@ -47,6 +47,10 @@ class SimulatedPort:
 Port = MemifPort | NicPort | SimulatedPort
 
 
+CYCLES_PER_FRAME = "cycles per frame"
+"""Ends the name of a hop's fact: what its program says a frame costs, each time it passes."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hop:
     """One place that the frames of one direction pass. All counts are frames.

@@ -18,7 +18,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
-from pytest_vswitch.apps import testpmd, vhost_switch, vhost_switch_build
+from pytest_vswitch.apps import dpdk, testpmd, vhost_switch, vhost_switch_build
+from pytest_vswitch.apps.dpdk import Dpdk
 from pytest_vswitch.apps.vhost_switch import (
     DeviceStatistics,
     NicStatistics,
@@ -252,13 +253,8 @@ def preflight(lab: Lab, host: Host) -> None:
             f"{lab.where('ports', 0)} is of kind {lab.ports[0].kind}, which dpdk-vhost refuses "
             "(`Failed to get VMDq info`); the virtual DUT has such a NIC: `--dut vlab`"
         )
-    ports.require_programs(
-        host,
-        [
-            (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
-            ("dpdk-telemetry.py", "dpdk", ""),
-        ],
-    )
+    dpdk.require(lab, host, "guest")
+    ports.require_programs(host, [("dpdk-telemetry.py", "dpdk", "")])
     if not host.is_root():
         raise InputError(f"{NAME} on {host.name} needs root: for the NIC and for hugepages")
     ports.preflight(lab, host)
@@ -316,7 +312,9 @@ def started(
             options=options,
         )
         argv = parameters.argv(built.path, built.version)
-        guest_argv = _guest(lab, sockets, cores, pages, guest, prefix, listens=options.client)
+        guest_argv = _guest(
+            dpdk.of_peer(lab, host), sockets, cores, pages, guest, prefix, listens=options.client
+        )
 
         def run_switch() -> Process:
             return stack.enter_context(
@@ -378,7 +376,7 @@ def started(
 
 
 def _guest(
-    lab: Lab,
+    version: Dpdk,
     sockets: Sequence[str],
     cores: LcorePlan,
     pages: Hugepages,
@@ -413,4 +411,4 @@ def _guest(
             *guest.options,
         ],
     )
-    return parameters.argv(lab.dut.testpmd)
+    return parameters.argv(version)

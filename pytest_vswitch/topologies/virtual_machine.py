@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 from pytest_vswitch import registry
-from pytest_vswitch.apps import guest_image, kvm, qemu, users_guest
+from pytest_vswitch.apps import dpdk, guest_image, kvm, qemu, qemu_versions, users_guest
 from pytest_vswitch.apps.guest import Guest
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.hosts.host import Host
@@ -58,10 +58,11 @@ class VirtualMachine:
 
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for what a virtual machine needs and the host lacks."""
-    needed = [(lab.guest.qemu, "qemu-system-x86", f"{lab.where('guest', 'qemu')}: ")]
+    program = qemu_versions.program(lab, host)
+    needed = [(program, "qemu-system-x86", f"{lab.where('guest', 'qemu')}: ")]
     if not users_guest.is_wanted(lab):
+        dpdk.require(lab, host, "guest")
         needed += [
-            (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
             ("busybox", "busybox-static", ""),
             ("cpio", "cpio", ""),
         ]
@@ -92,7 +93,8 @@ def boot(lab: Lab, host: Host, place: Place, *, hugepages_mb: int) -> Iterator[V
     wishes = qemu.wishes(ports, pages)
     with contextlib.ExitStack() as stack:
         image = stack.enter_context(_image(lab, host, name, wishes))
-        accelerator = kvm.choose(host, lab.guest.accelerator, image, lab.guest.qemu)
+        program = qemu_versions.program(lab, host)
+        accelerator = kvm.choose(host, lab.guest.accelerator, image, program)
         # A kernel that has its own drivers for the ports may use them before DPDK does: without
         # KVM, QEMU 7.2 crashes when one lets a vhost-user port interrupt by MSI-X.
         crashes = users_guest.is_wanted(lab) and accelerator.name != "kvm"
@@ -111,7 +113,7 @@ def boot(lab: Lab, host: Host, place: Place, *, hugepages_mb: int) -> Iterator[V
         )
         boot = registry.hypervisor(lab.guest.hypervisor).boot
         guest = stack.enter_context(
-            boot(host, parameters, program=lab.guest.qemu, timeout_s=lab.guest.boot_timeout_s)
+            boot(host, parameters, program=program, timeout_s=lab.guest.boot_timeout_s)
         )
         if users_guest.is_wanted(lab):
             users_guest.check(guest, image, wishes)
@@ -126,4 +128,4 @@ def _image(lab: Lab, host: Host, name: str, wishes: str) -> Iterator[GuestImage]
         with users_guest.prepared(lab, host, name, wishes) as image:
             yield image
     else:
-        yield guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=lab.dut.testpmd)
+        yield guest_image.prepare(host, kernel=lab.guest.kernel, testpmd=dpdk.of_peer(lab, host))

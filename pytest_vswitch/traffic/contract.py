@@ -226,9 +226,11 @@ def test_an_aborted_trial_leaves_no_trace(bench: Bench, loop: Loop) -> None:
         Profile(burst_frames=25),
         Profile(tags=(100,)),
         Profile(tags=(100, 200)),
+        Profile(vxlan=4242),
+        Profile(sizes=(118, 570, 1518), flows=25, tags=(100,), vxlan=4242),
         Profile(replay=Replayed("three", tuple(bytes([n]) * (60 + n) for n in range(3)))),
     ],
-    ids=["sizes", "flows", "bursts", "VLAN", "QinQ", "replay"],
+    ids=["sizes", "flows", "bursts", "VLAN", "QinQ", "VXLAN", "all in VXLAN", "replay"],
 )
 def test_what_it_says_that_it_can_send_it_can(bench: Bench, loop: Loop, profile: Profile) -> None:
     """And what it cannot it refuses, before it sends a frame; the next trial is clean."""
@@ -326,5 +328,12 @@ def check_frames(frames: Sequence[bytes], profile: Profile) -> None:
         for kind, tag in zip(kinds, profile.tags, strict=False)
     )
     assert {frame[12 : after + 2] for frame in frames} == {tags + b"\x08\x00"}
+    if profile.vxlan is not None:
+        behind_udp = after + 30
+        ports = {frame[behind_udp - 6 : behind_udp - 4] for frame in frames}
+        header = {frame[behind_udp : behind_udp + 8] for frame in frames}
+        assert ports == {b"\x12\xb5"}
+        assert header == {b"\x08\0\0\0" + profile.vxlan.to_bytes(3, "big") + b"\0"}
+        after += 50  # the inner frame's
     flows = {frame[after + 14 : after + 26] for frame in frames}  # addresses and ports
     assert len(flows) == profile.flows

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.topologies.topology import Flow
+from pytest_vswitch.traffic import overlay
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -37,21 +38,30 @@ def get_ready() -> None:
     ).start()
 
 
-def template(flow: Flow, frame_bytes: int, tags: Sequence[int] = ()) -> bytes:
+def template(
+    flow: Flow, frame_bytes: int, tags: Sequence[int] = (), vxlan: int | None = None
+) -> bytes:
     """The frame of a flow, without FCS, `STAMP` in its place.
 
-    `frame_bytes` includes the FCS, and VLAN tags: the flow's or `tags`, see `Profile`. The
-    IPv4 header checksum is the same for all sizes, as length and identification add up to the
-    same. Raises InputError if no such frame exists.
+    `frame_bytes` includes the FCS, VLAN tags (the flow's or `tags`), and what is around it
+    with `vxlan`, see `Profile`. The IPv4 header checksum is the same for all sizes, as length
+    and identification add up to the same. Raises InputError if no such frame exists.
     """
     tag_bytes = VLAN_BYTES * (len(tags) + (flow.vlan is not None))
-    least = MIN_FRAME_BYTES + tag_bytes
+    outer_bytes = 0 if vxlan is None else overlay.BYTES
+    least = MIN_FRAME_BYTES + tag_bytes + outer_bytes
     if not least <= frame_bytes <= MAX_FRAME_BYTES:
         tagged = "" if not tag_bytes else " and VLAN tag" + "s" * (len(tags) > 1)
+        around = "" if vxlan is None else " and VXLAN headers"
         raise InputError(
             f"frame size {frame_bytes}: from {least} to {MAX_FRAME_BYTES} bytes, "
-            f"FCS{tagged} included"
+            f"FCS{tagged}{around} included"
         )
+    if vxlan is not None:
+        inside = template(overlay.inner(flow), frame_bytes - tag_bytes - outer_bytes)
+        varied = MAX_FRAME_BYTES - len(inside)
+        header = ethernet(flow, tags)
+        return overlay.wrap(header, flow, vxlan, inside, identification=varied)
     # Here, so that a pytest run without traffic never imports scapy.
     from scapy.layers.inet import IP, UDP
     from scapy.packet import Raw

@@ -25,6 +25,9 @@ class Offer:
     frame_bytes: int
     """Frame size with FCS [bytes]; of several sizes, the rounded mean."""
     profile: Profile = PLAIN
+    patient: bool = False
+    """Whether the DUT's ports may go and come again: what is due meanwhile is refused. A
+    generator that cannot wait ends the trial with an error, as it does without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +142,7 @@ def require(generator: Generator, profile: Profile) -> None:
     if lack := generator.capabilities.lacks(profile):
         raise InputError(
             f"{generator.description} {lack}: ask for other frames (--imix, --flows, --vlan, "
-            "--burst, --pcap), or take another generator (`generator.kind` in the lab)"
+            "--vxlan, --burst, --pcap), or take another generator (`generator.kind` in the lab)"
         )
 
 

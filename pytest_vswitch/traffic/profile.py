@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pytest_vswitch.traffic import imix
-
-_FCS_BYTES = 4
+from pytest_vswitch.traffic import imix, overlay
+from pytest_vswitch.traffic.frames import FCS_BYTES, MIN_FRAME_BYTES, VLAN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,17 +33,25 @@ class Profile:
 
     replay: Replayed | None = None
     """Sent in turn into every port, in place of the generator's own frames."""
+    vxlan: int | None = None
+    """VXLAN network identifier (RFC 7348): frames are within others, of which sizes tell."""
 
     def mean_bytes(self, frame_bytes: int) -> float:
         """Mean frame size [bytes], FCS included; `frame_bytes` if there is but one."""
         sizes = self.sizes
         if self.replay:
-            sizes = tuple(len(frame) + _FCS_BYTES for frame in self.replay.frames)
+            sizes = tuple(len(frame) + FCS_BYTES for frame in self.replay.frames)
         return sum(sizes) / len(sizes) if sizes else frame_bytes
 
     def sizes_or(self, frame_bytes: int) -> tuple[int, ...]:
         """The sizes in turn, or `frame_bytes` as the only one."""
         return self.sizes or (frame_bytes,)
+
+    @property
+    def least_bytes(self) -> int:
+        """The smallest frame, FCS included, that has room for its tags and headers."""
+        outer = 0 if self.vxlan is None else overlay.BYTES
+        return MIN_FRAME_BYTES + VLAN_BYTES * len(self.tags) + outer
 
     @property
     def parameters(self) -> dict[str, str | int]:
@@ -58,6 +65,8 @@ class Profile:
             told["burst"] = self.burst_frames
         if self.tags:
             told["vlan"] = ".".join(map(str, self.tags))
+        if self.vxlan is not None:
+            told["vxlan"] = self.vxlan
         if self.replay:
             told["pcap"] = self.replay.name
         return told
@@ -81,6 +90,8 @@ class Capabilities:
     max_tags: int = 0
     replay: bool = False
     """Whether it can send exact frames in a loop."""
+    vxlan: bool = False
+    """Whether it can send frames within frames."""
 
     def lacks(self, profile: Profile) -> str | None:
         """What of `profile` cannot be sent, as the end of a sentence; None if all can."""
@@ -94,4 +105,6 @@ class Capabilities:
             return f"can send bursts of {self.max_burst_frames:,}, not {profile.burst_frames:,}"
         if len(profile.tags) > self.max_tags:
             return f"can send {self.max_tags} VLAN tags, not {len(profile.tags)}"
+        if profile.vxlan is not None and not self.vxlan:
+            return "cannot send VXLAN frames"
         return None

@@ -59,7 +59,7 @@ class SimulatedGenerator:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(mixed_sizes=True, max_flows=1_000_000)
+        return Capabilities(mixed_sizes=True, max_flows=1_000_000, vxlan=True)
 
     def exchange(
         self, frames: Mapping[int, Sequence[bytes]], *, wait_s: float
@@ -91,7 +91,11 @@ class SimulatedGenerator:
         if self.glitch_one_in and self._rng.randrange(self.glitch_one_in) == 0:
             sent -= sent // 100
         carried = self.dut.carry(
-            [sent] * directions, offer.frame_bytes, offer.duration_s, flows=offer.profile.flows
+            [sent] * directions,
+            offer.frame_bytes,
+            offer.duration_s,
+            flows=offer.profile.flows,
+            encapsulated=offer.profile.vxlan is not None,
         )
         spacing_s = directions / offer.rate_pps
         load_pps = sent * directions / offer.duration_s

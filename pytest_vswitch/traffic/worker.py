@@ -14,6 +14,7 @@ Reads one JSON object per line from its standard input and answers likewise:
         each direction {"tx", "rx", "shapes": [{"frame", "expected", "stamps"}, ...], "order",
         "flows"}, see `engine.Direction`; exact frames come with {"replay": true}
         -> {"event": "counts", "directions": [...]}
+        {"patient": true}: a memif server that goes is waited for, its ring is full meanwhile
     {"do": "recount"} -> {"event": "counts", "directions": [...]}
     {"do": "finish"}  a trial under way sends no more, and is answered by its counts
     {"do": "abort"}   -> {"event": "aborted"}
@@ -36,6 +37,7 @@ import select
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -51,6 +53,8 @@ from pytest_vswitch.traffic.pattern import Shape
 from pytest_vswitch.traffic.port import Port
 
 _CONNECT_S = 10.0
+_RECONNECT_S = 1.0
+"""For a server that has just begun to listen."""
 
 
 class _Quit(Exception):
@@ -68,6 +72,8 @@ class Worker:
         self._poll.register(sys.stdin.fileno(), select.POLLIN)
         self._ports: list[Port] = []
         self._lost = ""
+        self._patient = False
+        self._away: list[MemifPort] = []
         self._engine: Engine | None = None
 
     def serve(self) -> None:
@@ -123,27 +129,39 @@ class Worker:
                     },
                 }
             case "start":
-                counts = self._connected().trial(
-                    [
-                        Direction(
-                            tx=direction["tx"],
-                            rx=direction["rx"],
-                            shapes=[_shape(shape) for shape in direction["shapes"]],
-                            order=direction["order"],
-                            flows=direction["flows"],
-                            replay=direction.get("replay", False),
-                        )
-                        for direction in command["directions"]
-                    ],
-                    rate_pps=command["rate_pps"],
-                    duration_s=command["duration_s"],
-                    burst_frames=command["burst_frames"],
-                )
-                return _counts(counts)
+                return _counts(self._trial(command))
             case "recount":
                 return _counts(self._connected().recount())
             case unknown:
                 raise ValueError(f"no command {unknown}")
+
+    def _trial(self, command: Mapping[str, Any]) -> Sequence[DirectionCounts]:
+        directions = [
+            Direction(
+                tx=direction["tx"],
+                rx=direction["rx"],
+                shapes=[_shape(shape) for shape in direction["shapes"]],
+                order=direction["order"],
+                flows=direction["flows"],
+                replay=direction.get("replay", False),
+            )
+            for direction in command["directions"]
+        ]
+        self._patient = command.get("patient", False)
+        try:
+            counts = self._connected().trial(
+                directions,
+                rate_pps=command["rate_pps"],
+                duration_s=command["duration_s"],
+                burst_frames=command["burst_frames"],
+            )
+        finally:
+            self._patient = False
+            if self._away:
+                self._lost = f"{self._away[0].name}: no server answers there any more"
+        if self._lost:
+            raise DutError(self._lost)
+        return counts
 
     def _connect(self, command: Mapping[str, Any]) -> dict[str, object]:
         for wanted in command["ports"]:
@@ -189,6 +207,7 @@ class Worker:
     def _watch(self) -> None:
         """During a trial: raise if it is called off, or if the DUT or pytest is gone."""
         line = self._line(wait=False)
+        self._look_for_those_away()
         if self._lost:
             raise DutError(self._lost)
         if line:
@@ -221,8 +240,19 @@ class Worker:
         port = next(port for port in self._ports if port.fileno() == fd)
         reason = port.lost()
         if reason:
-            self._lost = self._lost or reason
             self._poll.unregister(fd)
+            if self._patient and isinstance(port, MemifPort):
+                self._away.append(port)
+            else:
+                self._lost = self._lost or reason
+
+    def _look_for_those_away(self) -> None:
+        """Connect to servers that are there again."""
+        for port in sorted(self._away, key=self._ports.index):
+            with suppress(DutError):  # not yet
+                port.reconnect(_RECONNECT_S)
+                self._poll.register(port.fileno(), port.events)
+                self._away.remove(port)
 
 
 def _shape(told: Mapping[str, Any]) -> Shape:

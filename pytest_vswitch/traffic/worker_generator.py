@@ -103,6 +103,7 @@ class WorkerGenerator:
             max_burst_frames=self._ring_size,
             max_tags=_TAGS,
             replay=True,
+            vxlan=True,
         )
 
     @property
@@ -176,6 +177,7 @@ class WorkerGenerator:
             rate_pps=offer.rate_pps,
             duration_s=offer.duration_s,
             burst_frames=offer.profile.burst_frames,
+            patient=offer.patient,
         )
         self._worker.in_trial = True
 
@@ -231,7 +233,7 @@ class WorkerGenerator:
         return {**base, "shapes": shapes, "replay": True}
 
     def _shape(self, tx_port: int, frame_bytes: int, profile: Profile) -> dict[str, object]:
-        frame = frames.template(self._way.flow(tx_port), frame_bytes, profile.tags)
+        frame = frames.template(self._way.flow(tx_port), frame_bytes, profile.tags, profile.vxlan)
         expected = self._way.transform(frame, tx_port)
         stamps = [frames.stamp_offset(frame), frames.stamp_offset(expected)]
         if profile.flows > 1:

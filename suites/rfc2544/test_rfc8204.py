@@ -10,6 +10,7 @@ import pytest
 
 from pytest_vswitch.fixtures import Measure, Threshold
 from pytest_vswitch.results.certification import Wired
+from pytest_vswitch.results.scaling import Over
 
 
 def test_scalability(
@@ -26,6 +27,21 @@ def test_scalability(
     threshold.check(case)
 
 
+@pytest.mark.parametrize("over", ["cores", "queues", "guests"])
+def test_scaling(
+    wired: Wired, measure: Measure, threshold: Threshold, frame_bytes: int, over: Over
+) -> None:
+    """Steps: bring the topology up with 1, 2, 4, ... forwarding cores, queues of each virtio
+    port, or guests in a row; search the no-drop rate of each, and between those around the knee.
+
+    Verify: frames pass exactly at each point; each threshold of the lab for this case is met.
+    """
+    if measure.most(wired, over) < 2:
+        pytest.skip(f"{wired.name} has no more than one point over {over} in this lab")
+    case, _ = measure.scaling(wired, over, frame_bytes=frame_bytes)
+    threshold.check(case)
+
+
 def test_learning(wired: Wired, measure: Measure, threshold: Threshold, frame_bytes: int) -> None:
     """Steps: search the highest rate at which new flows lose nothing, then the largest number.
 
@@ -34,6 +50,18 @@ def test_learning(wired: Wired, measure: Measure, threshold: Threshold, frame_by
     if measure.most_flows(wired) <= 100:
         pytest.skip(f"{wired.generator.description} cannot send more than 100 flows")
     case, _ = measure.learning(wired, frame_bytes=frame_bytes)
+    threshold.check(case)
+
+
+def test_overlay(wired: Wired, measure: Measure, threshold: Threshold, frame_bytes: int) -> None:
+    """Steps: send exact frames within VXLAN (RFC 7348); search the no-drop rate of plain
+    frames, of VXLAN frames of the same size on the wire, and of plain ones.
+
+    Verify: each frame comes back as it was sent; each threshold of the lab for this case is met.
+    """
+    if not wired.generator.capabilities.vxlan:
+        pytest.skip(f"{wired.generator.description} cannot send VXLAN frames")
+    case, _ = measure.overlay(wired, frame_bytes=frame_bytes)
     threshold.check(case)
 
 

@@ -199,7 +199,7 @@ DUT = "dut: {host: local}\n"
         (
             "dut:\n  host: local\n  lcore: [1]\n" + PORTS,
             "3:3: dut.lcore: unknown key; did you mean `lcores`? "
-            "known here: host, ssh, lcores, hugepages, memory_mb, mtu, vswitch, testpmd",
+            "known here: host, ssh, lcores, forwarding, hugepages, memory_mb, mtu, vswitch",
         ),
         (
             DUT + "ports:\n  - kind: memif\n    line_rate: 1\n",

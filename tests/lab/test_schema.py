@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from pytest_vswitch.lab import loader, ports, remote, schema
+from pytest_vswitch.lab import limits, loader, ports, remote, schema
 from pytest_vswitch.lab.document import read_text
 
 SECTIONS = (
@@ -20,7 +20,7 @@ SECTIONS = (
     remote.Ssh,
     schema.Generator,
     schema.SimModel,
-    schema.Limits,
+    limits.Limits,
 )
 EXAMPLE = loader.packaged() / "example.yaml"
 

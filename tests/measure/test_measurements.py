@@ -15,11 +15,14 @@ from pytest_vswitch.measure.mrr import mrr
 from pytest_vswitch.measure.neighbour import neighbour
 from pytest_vswitch.measure.options import QUICK as SEARCH
 from pytest_vswitch.measure.outcome import Figure
+from pytest_vswitch.measure.overlay import overlay
 from pytest_vswitch.measure.procedure import QUICK, Bench
 from pytest_vswitch.measure.recovery import system_recovery
-from pytest_vswitch.measure.scalability import of_flows
+from pytest_vswitch.measure.runner import TrialRunner
+from pytest_vswitch.measure.scalability import of_each, of_flows
 from pytest_vswitch.measure.soak import soak
 from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.results import scaling
 from pytest_vswitch.topologies.sim import SimulatedDut
 from pytest_vswitch.topologies.sim_behaviour import Behaviour
 from pytest_vswitch.topologies.sim_model import DutModel
@@ -137,8 +140,8 @@ def test_rest_after_an_overload_lets_the_next_trial_be() -> None:
 
 
 def test_an_unknown_component_cannot_be_reset() -> None:
-    with pytest.raises(InputError, match="no `host switch` to reset: there is guest forwarder"):
-        reset.reset_time(bench(SimulatedDut()), "host switch", 1e6, lambda trial: None)
+    with pytest.raises(InputError, match="no `memif` to reset: there is guest forwarder, ho"):
+        reset.reset_time(bench(SimulatedDut()), "memif", 1e6, lambda trial: None)
 
 
 def test_a_soak_is_resumed_where_it_ended() -> None:
@@ -176,6 +179,35 @@ def test_a_knee_that_may_be_noise_is_doubted() -> None:
     assert found.knee == (200, None)
 
 
+def test_cores_beyond_the_useful_ones_are_told() -> None:
+    """Of each core: five are of use, so each of seven brings five sevenths, far below 90 %.
+
+    Of six it is five sixths, too near for a quick search.
+    """
+    model = DutModel(fixed_ns=100_000)
+    brought_up: list[int] = []
+
+    def cores(count: int) -> TrialRunner:
+        brought_up.append(count)
+        return runner(SimulatedDut(model, behaviour=Behaviour(useful_cores=5), cores=count))
+
+    found = of_each(scaling.AXES["cores"], scaling.points(16), cores, SEARCH)
+    assert found.knee in ((5, 6), (5, 7))
+    assert brought_up[:6] == [1, 2, 4, 8, 16, 1]
+    last_over_first = found.outcome.figures[3].value
+    assert last_over_first == pytest.approx(5.0, rel=0.06)
+
+
+@pytest.mark.parametrize(("most", "expected"), [(2, (1, 2)), (5, (1, 2, 4, 5)), (8, (1, 2, 4, 8))])
+def test_points_double_up_to_the_last(most: int, expected: tuple[int, ...]) -> None:
+    assert scaling.points(most) == expected
+
+
+def test_one_point_is_no_curve() -> None:
+    with pytest.raises(InputError, match="two points at least"):
+        scaling.points(1)
+
+
 def test_losses_that_come_together_are_less_sure() -> None:
     stalling = SimulatedDut(DutModel(fixed_ns=1000, stalls_per_s=0.002, stall_s=1.0))
     found = soak(bench(stalling), 1e5, 3600.0, done=(), record=lambda trial: None)
@@ -188,6 +220,17 @@ def test_losses_that_come_together_are_less_sure() -> None:
 def test_a_neighbour_beside_a_machine_that_changes_is_doubted() -> None:
     dut = SimulatedDut(DutModel(fixed_ns=200, drift_per_s=0.01))
     assert "other neighbours" in neighbour(runner(dut), SEARCH, dut.beside, "x").outcome.doubts[0]
+
+
+def test_an_overlay_is_held_against_plain_frames() -> None:
+    dut = SimulatedDut(DutModel(fixed_ns=200))
+    with pytest.raises(InputError, match="this profile has plain ones"):
+        overlay(lambda profile: runner(dut, profile, 128), Profile(), SEARCH)
+    found = overlay(lambda profile: runner(dut, profile, 128), Profile(vxlan=1), SEARCH)
+    (pps,) = [f.value for f in found.outcome.figures if f.name == "throughput in VXLAN"]
+    (inside,) = [f.value for f in found.outcome.figures if f.unit == "bit/s"]
+    assert pps is not None
+    assert inside == pytest.approx(pps * (128 - 50) * 8)
 
 
 def test_few_observations_are_less_sure_than_many() -> None:

@@ -109,6 +109,17 @@ def test_everything_shares(count: int, spread: str) -> None:
     assert words in remark
 
 
+@pytest.mark.parametrize("forwarding", [1, 2, 3, 6])
+def test_the_lab_says_how_many_forward(forwarding: int) -> None:
+    """The first ones of those that there are; with too few CPUs, so many share."""
+    found = plan(range(16), lcores=None, endpoints=GUEST, generator_cpu=None, forwarding=forwarding)
+    assert (found.host_forwarding, found.shared) == (forwarding, False)
+    assert host_cpus(found) == list(range(forwarding + 1))
+    few = plan([0, 1], lcores=None, endpoints=[], generator_cpu=None, forwarding=forwarding)
+    assert (few.host_forwarding, few.shared) == (forwarding, True)
+    assert few.host_lcores == ",".join(f"{lcore}@(0,1)" for lcore in range(forwarding + 1))
+
+
 def test_cpus_are_taken_as_they_are_numbered() -> None:
     cpus = [2, 3, 6, 7, 10, 11, 14, 15]
     found = plan(cpus, lcores=None, endpoints=GUEST, generator_cpu=None)

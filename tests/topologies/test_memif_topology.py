@@ -119,7 +119,7 @@ def test_the_server_comes_first_and_forwards_last(tmp_path: Path) -> None:
     script = planned(tmp_path, "memif", local())
     starts = [step.text.split()[1] for step in script.up if step.text.startswith("start ")]
     assert starts == ["host-testpmd", "peer-testpmd"]
-    told = [step.text for step in script.up if step.text.startswith("tell")]
+    told = [step.text for step in script.up if step.text.endswith(r"$'start\n'")]
     assert told[-2:] == [r"tell peer-testpmd $'start\n'", r"tell host-testpmd $'start\n'"]
     stops = [step.text.split()[1] for step in script.undo if step.text.startswith("stop ")]
     assert stops == ["peer-testpmd", "host-testpmd"]
@@ -237,6 +237,21 @@ def test_a_link_that_does_not_come_up(
         says = rf"^peer testpmd has no connection to server0, {port.socket}: {reason}$"
         with pytest.raises(DutError, match=says):
             peer.check_alive()
+
+
+def test_a_peer_that_is_started_again(here: LocalHost) -> None:
+    """The server takes it as it took the first; what it had counted is gone."""
+    served = Options(role="server", socket=f"{here.scratch}/server0")
+    with (
+        Bench(local(), here).testpmd("server", served) as server,
+        memif_peer.COPYING.start(local(), here, behind(served)) as peer,
+    ):
+        first = peer.process
+        peer.respawn()
+        assert first.status() == -signal.SIGKILL
+        assert peer.process.pid != first.pid
+        assert server.connected()
+        assert not any(counters.rx_packets for counters in peer.forwarder.counters().values())
 
 
 def test_a_peer_that_dies(here: LocalHost) -> None:

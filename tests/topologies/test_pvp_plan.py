@@ -83,7 +83,7 @@ def test_each_virtual_cpu_is_pinned_after_the_guest_is_up(script: Script) -> Non
 
 
 def test_both_forward_at_the_end_the_guest_first(script: Script) -> None:
-    told = [step.text for step in script.up if step.text.startswith("tell")]
+    told = [step.text for step in script.up if step.text.endswith(r"$'start\n'")]
     assert told[-2:] == [r"tell guest-testpmd $'start\n'", r"tell host-testpmd $'start\n'"]
     assert script.up[-1].text.startswith("await host-testpmd")
 

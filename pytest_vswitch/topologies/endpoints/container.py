@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Final, Literal
 
-from pytest_vswitch.apps import containers, docker, hugetlb, podman, testpmd
+from pytest_vswitch.apps import containers, docker, dpdk, hugetlb, podman, testpmd
 from pytest_vswitch.apps.containers import Engine, Mount, Parameters
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host, Process, check_runs
 from pytest_vswitch.hosts.leftovers import MARK
 from pytest_vswitch.hosts.undo import Change
+from pytest_vswitch.lab.dpdk import SYSTEM
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import lcores, macswap
 from pytest_vswitch.topologies.counts import PortCounts
@@ -57,6 +58,8 @@ class Container:
     remarks: tuple[str, ...]
     command: tuple[str, ...]
     where: str = WHERE
+    _dropped: dict[int, int] = field(default_factory=dict)
+    """By port number: what it had dropped before forwarding was restarted."""
 
     @property
     def name(self) -> str:
@@ -73,7 +76,10 @@ class Container:
         )
 
     def counts(self) -> tuple[PortCounts, PortCounts]:
-        return macswap.counts(self.forwarder)
+        return macswap.counts(self.forwarder, self._dropped)
+
+    def restart(self) -> None:
+        macswap.restart(self.forwarder, self._dropped)
 
     def transform(self, frame: bytes, entered: int) -> bytes:
         del entered
@@ -91,13 +97,13 @@ class Container:
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for what a container needs and the host lacks."""
     chosen = _engine(lab, host)
-    require_programs(
-        host,
-        [
-            (lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: "),
-            *((program, package, "") for program, package in _PROGRAMS[chosen]),
-        ],
-    )
+    dpdk.require(lab, host, "guest")
+    if lab.guest.dpdk != SYSTEM and lab.container.image == "built":
+        raise InputError(
+            f"{lab.where('container', 'image')}: an image is built of the system's files, and the "
+            f"DPDK {lab.guest.dpdk} is none of them; take `container.image: own`"
+        )
+    require_programs(host, [(program, package, "") for program, package in _PROGRAMS[chosen]])
     if chosen == "podman":
         podman.find_runtime(host)
     _user(lab, host, chosen)
@@ -139,8 +145,13 @@ def start(lab: Lab, host: Host, place: Place) -> Iterator[Container]:
         stack.enter_context(program.store(host, directory, group))
         if tree and size_kb:
             hugetlb.limit(host, tree, group, size_kb, lab.container.memory_mb)
+        version = dpdk.of_peer(lab, host)
         root = containers.prepare_root(
-            host, f"{directory}/root", lab.dut.testpmd, built=lab.container.image == "built"
+            host,
+            f"{directory}/root",
+            version.program,
+            built=lab.container.image == "built",
+            tree=version.root,
         )
         sockets = _sockets(host, stack, directory, place, user)
         engine: Engine = stack.enter_context(program.engine(host, directory, root))
@@ -152,7 +163,8 @@ def start(lab: Lab, host: Host, place: Place) -> Iterator[Container]:
             user=user,
             environment={MARK: host.scratch.rpartition("/")[2]},
         )
-        command = engine.run(parameters, _testpmd(lab, place, cpus).argv(root.testpmd))
+        inside = version if version.root else root.testpmd
+        command = engine.run(parameters, _testpmd(lab, place, cpus).argv(inside))
         process = stack.enter_context(
             host.spawn(
                 command,

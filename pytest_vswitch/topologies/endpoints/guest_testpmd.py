@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Final
 
-from pytest_vswitch.apps import testpmd
+from pytest_vswitch.apps import testpmd, users_guest
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import macswap, virtual_machine
@@ -31,7 +31,7 @@ def vcpus(lab: Lab) -> int:
     return lab.guest.vcpus
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class GuestTestpmd:
     """See `endpoints.Endpoint`."""
 
@@ -39,6 +39,11 @@ class GuestTestpmd:
     forwarder: testpmd.Testpmd
     command: tuple[str, ...]
     where: str = WHERE
+    whole: str = ""
+    """As it is called when it is rebooted; empty where it cannot be."""
+    boot_timeout_s: float = 90.0
+    _dropped: dict[int, int] = field(default_factory=dict)
+    """By port number: what it had dropped before forwarding was restarted."""
 
     @property
     def name(self) -> str:
@@ -50,7 +55,15 @@ class GuestTestpmd:
         return self.machine.facts(versions, (self.name, self.command))
 
     def counts(self) -> tuple[PortCounts, PortCounts]:
-        return macswap.counts(self.forwarder)
+        return macswap.counts(self.forwarder, self._dropped)
+
+    def restart(self) -> None:
+        macswap.restart(self.forwarder, self._dropped)
+
+    def respawn(self) -> None:
+        self.machine.guest.reboot(self.boot_timeout_s)
+        self.forwarder = _forwarding(self.machine, self.command)
+        self._dropped.clear()
 
     def transform(self, frame: bytes, entered: int) -> bytes:
         del entered
@@ -83,7 +96,20 @@ def start(lab: Lab, host: Host, place: Place) -> Iterator[GuestTestpmd]:
             descriptors=256,
         )
         argv = forwarding.argv(machine.image.testpmd)
-        machine.guest.start(argv)
-        forwarder = testpmd.Testpmd(machine.guest.testpmd)
-        forwarder.start()
-        yield GuestTestpmd(machine, forwarder, tuple(argv))
+        # One of the user's own may have to be logged in to again.
+        own = users_guest.is_wanted(lab)
+        yield GuestTestpmd(
+            machine,
+            _forwarding(machine, argv),
+            tuple(argv),
+            whole="" if own else f"guest{place.suffix}",
+            boot_timeout_s=lab.guest.boot_timeout_s,
+        )
+
+
+def _forwarding(machine: VirtualMachine, argv: Sequence[str]) -> testpmd.Testpmd:
+    """The guest's testpmd, started."""
+    machine.guest.start(argv)
+    forwarder = testpmd.Testpmd(machine.guest.testpmd)
+    forwarder.start()
+    return forwarder

@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from pytest_vswitch.apps import memif, testpmd
+from pytest_vswitch.apps import dpdk, memif, testpmd
 from pytest_vswitch.errors import DutError
-from pytest_vswitch.hosts.host import Host, Process, check_runs
+from pytest_vswitch.hosts.host import Host, Process, check_runs, end
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import lcores, macswap
 from pytest_vswitch.topologies.counts import PortCounts
 from pytest_vswitch.topologies.endpoints import EndpointFacts, Place
-from pytest_vswitch.topologies.ports import require_programs
 from pytest_vswitch.topologies.topology import Flow
 from pytest_vswitch.topologies.vswitches import VhostPort
 
@@ -38,10 +37,15 @@ class Peer:
     where = "host"
 
     def __init__(
-        self, process: Process, forwarder: testpmd.Testpmd, command: Sequence[str], place: Place
+        self,
+        start: Callable[[], tuple[Process, testpmd.Testpmd]],
+        command: Sequence[str],
+        place: Place,
     ) -> None:
-        self.process = process
-        self.forwarder = forwarder
+        """`start` starts the program, forwarding; for as long as this is used."""
+        self._start = start
+        self.process, self.forwarder = start()
+        self._dropped: dict[int, int] = {}
         self._command = tuple(command)
         self._place = place
         self._connected = False
@@ -49,6 +53,10 @@ class Peer:
     @property
     def name(self) -> str:
         return self.process.name
+
+    @property
+    def whole(self) -> str:
+        return f"{self.name} process"
 
     @property
     def facts(self) -> EndpointFacts:
@@ -61,7 +69,17 @@ class Peer:
         )
 
     def counts(self) -> tuple[PortCounts, PortCounts]:
-        return macswap.counts(self.forwarder)
+        return macswap.counts(self.forwarder, self._dropped)
+
+    def restart(self) -> None:
+        macswap.restart(self.forwarder, self._dropped)
+
+    def respawn(self) -> None:
+        end(self.process)
+        self.process, self.forwarder = self._start()
+        self._dropped.clear()
+        self._connected = False
+        self.check_alive()
 
     def transform(self, frame: bytes, entered: int) -> bytes:
         del entered
@@ -110,8 +128,8 @@ class Kind:
     MAX_MTU: int = 1500
 
     def preflight(self, lab: Lab, host: Host) -> None:
-        """Raise InputError when the lab's testpmd is not there."""
-        require_programs(host, [(lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: ")])
+        """Raise InputError when the peer's testpmd is not there."""
+        dpdk.require(lab, host, "guest")
 
     def vcpus(self, lab: Lab) -> int:
         """A main lcore and a forwarding one, as in the guide's examples (`-l 2-3`)."""
@@ -147,23 +165,27 @@ class Kind:
             # A zero-copy client keeps a ring's worth of them in each ring.
             mbufs=16384,
         )
-        argv = parameters.argv(lab.dut.testpmd)
+        argv = parameters.argv(dpdk.of_peer(lab, host))
         with contextlib.ExitStack() as stack:
             # Without hugepages EAL leaves its files behind.
             stack.enter_context(
                 host.changing(Change("made", f"/var/run/dpdk/{parameters.file_prefix}"))
             )
-            process = stack.enter_context(
-                host.spawn(
-                    argv,
-                    name=f"peer{place.suffix} testpmd",
-                    stop_with="quit\n",
-                    why="the memif client of both links (memif guide, `Example: testpmd`)",
+
+            def begin() -> tuple[Process, testpmd.Testpmd]:
+                process = stack.enter_context(
+                    host.spawn(
+                        argv,
+                        name=f"peer{place.suffix} testpmd",
+                        stop_with="quit\n",
+                        why="the memif client of both links (memif guide, `Example: testpmd`)",
+                    )
                 )
-            )
-            forwarder = testpmd.Testpmd(process)
-            forwarder.start()
-            yield Peer(process, forwarder, argv, place)
+                forwarder = testpmd.Testpmd(process)
+                forwarder.start()
+                return process, forwarder
+
+            yield Peer(begin, argv, place)
 
 
 COPYING: Final = Kind(zero_copy=False)

@@ -112,10 +112,25 @@ class VSwitch(Protocol):
 
 @runtime_checkable
 class Restartable(Protocol):
-    """A vSwitch whose forwarding can be restarted alone; its counters live through that."""
+    """A program whose forwarding can be restarted alone; its counters live through that."""
+
+    @property
+    def name(self) -> str: ...
 
     def restart(self) -> None:
         """Stop forwarding and begin again. Raises DutError."""
+
+
+@runtime_checkable
+class Respawning(Protocol):
+    """What can be killed and started again, or rebooted; its counters begin anew then."""
+
+    @property
+    def whole(self) -> str:
+        """What is, e.g. `host testpmd process`; empty where what hangs on it would not return."""
+
+    def respawn(self) -> None:
+        """Kill it, start it, and let it forward. Raises DutError."""
 
 
 class Kind(Protocol):

@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
-from pytest_vswitch.apps import memif
-from pytest_vswitch.apps.testpmd import Parameters, PortCounters, Testpmd
+from pytest_vswitch.apps import dpdk, memif
+from pytest_vswitch.apps.testpmd import (
+    Parameters,
+    PortCounters,
+    Testpmd,
+    parse_counters,
+    parse_cycles,
+)
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.hosts.host import Host, Process, check_runs
+from pytest_vswitch.hosts.host import Host, Process, check_runs, end
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
+from pytest_vswitch.topologies import macswap
 from pytest_vswitch.topologies.counts import PortCounts
-from pytest_vswitch.topologies.ports import JUMBO_MTU, require_programs
-from pytest_vswitch.topologies.topology import NicPort
+from pytest_vswitch.topologies.ports import JUMBO_MTU
+from pytest_vswitch.topologies.topology import CYCLES_PER_FRAME, MemifPort, NicPort
 from pytest_vswitch.topologies.vswitches import Order, Reading, VhostPort
 
 LISTENS: Final = True
@@ -24,7 +31,7 @@ LINKS: Final = ("vhost", "memif")
 NAME: Final = "host testpmd"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Switch:
     """The running testpmd of the host; see `vswitches.VSwitch`."""
 
@@ -38,6 +45,8 @@ class Switch:
     name: str = NAME
     remarks: tuple[str, ...] = field(default=())
     queues: int = 1
+    spawn: Callable[[], Process] | None = None
+    """Starts it again after its end; None where what is behind it would not come back."""
     _dropped: dict[int, int] = field(default_factory=dict)
     """By port number: what it had dropped before forwarding was restarted."""
 
@@ -53,25 +62,42 @@ class Switch:
         return self.testpmd.port_info(self.ports.index(port)).driver
 
     def forward(self) -> None:
+        self.testpmd.record_cycles()
         self.testpmd.start()
 
     def restart(self) -> None:
-        self.testpmd.stop()
-        self.testpmd.keep_waiting()
-        # `start` clears what forwarding has dropped, and nothing else that is read.
-        for number, counters in self.testpmd.counters().items():
-            self._dropped[number] = self._dropped.get(number, 0) + counters.tx_dropped
-        self.testpmd.start()
+        macswap.restart(self.testpmd, self._dropped)
+
+    @property
+    def whole(self) -> str:
+        return f"{self.name} process" if self.spawn else ""
+
+    def respawn(self) -> None:
+        assert self.spawn is not None
+        end(self.process)
+        self.process = self.spawn()
+        self.testpmd = Testpmd(self.process)
+        self._dropped.clear()
+        self.forward()
 
     def read(self) -> Reading:
-        counters = self.testpmd.counters()
+        told = self.testpmd.statistics()
+        counters = parse_counters(told)
+        cycles = parse_cycles(told)
         return Reading(
-            {name: self._counts(name, n, counters[n]) for n, name in enumerate(self.ports)}
+            {name: self._counts(name, n, counters[n]) for n, name in enumerate(self.ports)},
+            {"cycles": cycles.total, "cycled frames": cycles.packets} if cycles else {},
         )
 
     def facts_between(self, before: Reading, after: Reading) -> Mapping[str, str]:
-        del before, after
-        return {}
+        """Of all cores together; nothing of a trial in which forwarding began anew."""
+        cycles, frames = (
+            after.statistics.get(name, 0) - before.statistics.get(name, 0)
+            for name in ("cycles", "cycled frames")
+        )
+        if cycles <= 0 or frames <= 0:
+            return {}
+        return {CYCLES_PER_FRAME: f"{cycles / frames:.1f}"}
 
     def check_alive(self) -> None:
         check_runs(self.process)
@@ -99,7 +125,7 @@ def preflight(lab: Lab, host: Host) -> None:
             "memif port to the generator has one; take NIC ports, or another vSwitch, e.g. "
             "`dut.vswitch: ovs-dpdk`"
         )
-    require_programs(host, [(lab.dut.testpmd, "dpdk-dev", f"{lab.where('dut', 'testpmd')}: ")])
+    dpdk.require(lab, host, "dut")
 
 
 @contextlib.contextmanager
@@ -125,7 +151,7 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
         takes_mtu=bool(nics),
         queues=lab.guest.queues,
     )
-    argv = parameters.argv(lab.dut.testpmd)
+    argv = parameters.argv(dpdk.of_host(lab, host))
     with contextlib.ExitStack() as stack:
         # Without hugepages EAL cannot do `--in-memory`, and leaves its files behind; a
         # testpmd that was killed leaves its sockets, too.
@@ -135,16 +161,24 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
         ]
         for path in leaves:
             stack.enter_context(host.changing(Change("made", path)))
-        process = stack.enter_context(
-            host.spawn(
-                argv,
-                name=NAME,
-                stop_with="quit\n",
-                why=f"the vSwitch: ports {', '.join(names)}, chained by its portlist "
-                "(guide, 4.2.4)",
+        memifs = [port.socket for port in order.ports.ports if isinstance(port, MemifPort)]
+
+        def spawn() -> Process:
+            if memifs:  # left by one that was killed
+                host.run(["rm", "-f", "--", *memifs])
+            return stack.enter_context(
+                host.spawn(
+                    argv,
+                    name=NAME,
+                    stop_with="quit\n",
+                    why=f"the vSwitch: ports {', '.join(names)}, chained by its portlist "
+                    "(guide, 4.2.4)",
+                )
             )
-        )
-        yield Switch(process, Testpmd(process), tuple(argv), tuple(names), nics)
+
+        process = spawn()
+        alone = spawn if memifs and not order.vhosts else None
+        yield Switch(process, Testpmd(process), tuple(argv), tuple(names), nics, spawn=alone)
 
 
 def _device(number: int, index: int, port: VhostPort, queues: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import functools
 import mmap
 import os
 import select
@@ -38,7 +39,10 @@ class MemifPort:
         self.tx.lay_out(64)
         self.rx.lay_out(2048)
         self.name = f"memif {path}"
-        self._control = Control(path, interface_id=interface_id, secret=secret)
+        self._new_control = functools.partial(
+            Control, path, interface_id=interface_id, secret=secret
+        )
+        self._control = self._new_control()
 
     @property
     def peer(self) -> str:
@@ -59,8 +63,18 @@ class MemifPort:
         ]
         self._control.connect(self._fd, self._bytes, rings, timeout_s=timeout_s)
         self.tx.reset(0)
+        self.rx.lengths[:] = self.rx.capacity << 32
         self.rx.mask_interrupts()
         self.rx.reset(self.rx.size)
+
+    def reconnect(self, timeout_s: float) -> None:
+        """Connect again, to a server that took the place of one that is gone.
+
+        Frames that lay in the rings are lost. Raises DutError while nobody answers.
+        """
+        self._control.close()
+        self._control = self._new_control()
+        self.connect(timeout_s)
 
     def check_length(self, longest: int) -> None:
         refuse_length(self.name, longest, MAX_FRAME_BYTES)

@@ -7,6 +7,7 @@ from ipaddress import IPv4Address
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.topologies.topology import Flow
+from pytest_vswitch.traffic import overlay
 from pytest_vswitch.traffic.frames import (
     FCS_BYTES,
     HEADER_BYTES,
@@ -15,6 +16,7 @@ from pytest_vswitch.traffic.frames import (
     STAMP,
     STAMP_BYTES,
     VLAN_BYTES,
+    ethernet,
 )
 from pytest_vswitch.traffic.profile import Profile
 
@@ -36,9 +38,25 @@ def build(flow: Flow, frame_bytes: int, profile: Profile) -> list[bytes]:
     tags = profile.tags or (() if flow.vlan is None else (flow.vlan,))
     return [
         _frame(flow, number, size, tags)
+        if profile.vxlan is None
+        else _around(flow, number, size, profile)
         for size in sorted(set(profile.sizes_or(frame_bytes)))
         for number in range(profile.flows)
     ]
+
+
+def _around(flow: Flow, number: int, frame_bytes: int, profile: Profile) -> bytes:
+    """A frame within one of VXLAN; flows differ inside."""
+    tag_bytes = VLAN_BYTES * (len(profile.tags) or flow.vlan is not None)
+    least = MIN_FRAME_BYTES + tag_bytes + overlay.BYTES
+    if not least <= frame_bytes <= MAX_FRAME_BYTES:
+        raise InputError(
+            f"frame size {frame_bytes}: from {least} to {MAX_FRAME_BYTES} bytes, FCS "
+            f"{'and VLAN tags ' if tag_bytes else ''}and VXLAN headers included"
+        )
+    inside = _frame(overlay.inner(flow), number, frame_bytes - overlay.BYTES - tag_bytes, ())
+    assert profile.vxlan is not None
+    return overlay.wrap(ethernet(flow, profile.tags), flow, profile.vxlan, inside)
 
 
 def _frame(flow: Flow, number: int, frame_bytes: int, tags: tuple[int, ...]) -> bytes:

@@ -58,6 +58,7 @@ class ScapyGenerator:
         max_burst_frames=1024,
         max_tags=2,
         replay=True,
+        vxlan=True,
     )
 
     def __init__(self, worker: WorkerProcess, way: Wired, place: wired.Place, *, ring: int) -> None:
