@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Generator, Sequence
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
 import pytest
 
 from pytest_vswitch import __version__, fixtures, options, registry
-from pytest_vswitch.errors import InputError, ReservationLost, VswitchError
+from pytest_vswitch.errors import DutError, InputError, ReservationLost, VswitchError
 from pytest_vswitch.lab import loader
 from pytest_vswitch.lab.choices import chosen
 from pytest_vswitch.measure import hint
@@ -20,11 +21,13 @@ from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.plugin import refuse
 from pytest_vswitch.report import html, progress, summary
 from pytest_vswitch.results import captures, contention, history, record, run_directory
-from pytest_vswitch.results.certification import Certification, Wired
+from pytest_vswitch.results.certification import Certification, Rounds, Wired
 from pytest_vswitch.results.findings import finding, outcomes
 from pytest_vswitch.results.journal import Journal, RunEnded
 from pytest_vswitch.results.run import Run, preflight
 from pytest_vswitch.results.run_directory import RunDirectory
+from pytest_vswitch.results.store import keeping
+from pytest_vswitch.results.store.address import without_password
 from pytest_vswitch.terminal import ProgressLine
 
 _CALL = pytest.StashKey[pytest.CallInfo[None]]()
@@ -49,11 +52,23 @@ class Certifying:
         self.profile = options.profile(config, self.lab)
         self.frame_sizes = options.frame_sizes(config, self.lab, self.profile)
         self._plan = options.plan(config, self.profile)
+        self.rounds = options.versions(config, self.lab)
+        self._combinations = {
+            tuple(one.versions.items()): one.applied(self.lab) for one in self.rounds
+        }
+        if self._compares:
+            self._plan = replace(self._plan, repeats=1)
+        else:
+            self.lab = self.rounds[0].applied(self.lab)
+        self._earlier: dict[str, Rounds] = {}
+        """By case id, what the rounds so far have measured."""
         self._is_worker = worker is not None
         self._run_id: str = worker["vswitch_run"] if worker else run_directory.new_id()
         self._reports = options.reports(config)
+        self._store = keeping.named(config.getoption("store"))
         self._history = options.history(config, self._reports)
         self._neighbours: list[hint.Neighbour] = []
+        self._baseline = options.baseline(config, self._reports, self.lab.name, self._run_id)
         self._resumed = options.resumed(config, self._reports)
         self._progress = ProgressLine(config, shown=not self._is_worker)
         self._ended: record.Record | None = None
@@ -64,7 +79,18 @@ class Certifying:
         # A termination is a Ctrl-C: fixtures end, the host is put in order.
         self._before = signal.signal(signal.SIGTERM, _terminated)
 
+    @property
+    def _compares(self) -> bool:
+        """Whether there is more than one combination of versions."""
+        return len(self._combinations) > 1
+
     # --- collection ---
+
+    def pytest_generate_tests(self, metafunc: pytest.Metafunc) -> None:
+        """Each case in each round, version by version in turn."""
+        if "vswitch_round" in metafunc.fixturenames and self.rounds[0].versions:
+            ids = [one.id for one in self.rounds]
+            metafunc.parametrize("vswitch_round", self.rounds, ids=ids, indirect=True)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_configure_node(self, node: Any) -> None:
@@ -96,15 +122,31 @@ class Certifying:
             wanted = set(getattr(item, "fixturenames", ()))
             if "vswitch_run" in wanted:
                 used |= wanted & set(self._topologies)
+                if self._compares and "vswitch_round" not in wanted:
+                    refuse(
+                        self._config,
+                        f"{item.nodeid} wires its own topology and is for one version in a run: "
+                        "give --dpdk, --guest-dpdk and --qemu once each, or take it out",
+                    )
+                    return
         if used and not self._config.getoption("collectonly"):
-            try:
-                not_here = preflight(self.lab, sorted(used), waits=self._wait_s > 0)
-            except VswitchError as error:
-                refuse(self._config, str(error))
-                return
+            not_here: dict[str, str] = {}
+            for lab in self._combinations.values():
+                try:
+                    not_here |= preflight(lab, sorted(used), waits=self._wait_s > 0)
+                except VswitchError as error:
+                    if self._compares and isinstance(error, DutError):
+                        continue  # a version that does not start is an error of its own tests
+                    refuse(self._config, str(error))
+                    return
             for item in items:
                 for name in not_here.keys() & set(getattr(item, "fixturenames", ())):
                     item.add_marker(pytest.mark.skip(reason=not_here[name]))
+
+    def pytest_collection_finish(self, session: pytest.Session) -> None:
+        if self._baseline:
+            tests = sum("measure" in getattr(item, "fixturenames", ()) for item in session.items)
+            self._baseline.cases_to_come = tests
 
     # --- the run and its cases ---
 
@@ -128,7 +170,7 @@ class Certifying:
         facts = record.Run(
             id=self._run_id,
             started=datetime.now(timezone.utc).isoformat(timespec="seconds"),
-            command=("pytest", *map(str, self._config.invocation_params.args)),
+            command=("pytest", *map(without_password, self._config.invocation_params.args)),
             tool_version=__version__,
             simulated=self.lab.dut.host == "sim",
         )
@@ -164,12 +206,22 @@ class Certifying:
             may_go_on=run.check_reserved,
             contention=None if run.facts.simulated else lambda: contention.read(run.host),
             known=self._known,
+            earlier=self._earlier,
+            baseline=lambda case: self._held(run, case),
         )
         return case
 
+    def _held(self, run: Run, case: record.Case) -> tuple[record.BaselineCheck, ...]:
+        """A case that has just been measured, against the baseline."""
+        if self._baseline is None:
+            return ()
+        lab = {"name": self.lab.name}
+        facts = (record.SCHEMA_VERSION, run.facts, lab, run.host_facts)
+        return self._baseline.hold(record.Record(*facts, (case,), finished=False))
+
     def _known(self, case: record.Case) -> hint.Hint | None:
         """Where this case was last time, or what its neighbours in this run showed."""
-        if self._history is None:
+        if self._history is None or self._compares:
             return None
         return history.of_case(
             self._history, case.id, self.lab.name, but=self._run_id
@@ -189,6 +241,8 @@ class Certifying:
         if isinstance(error, ReservationLost):
             node.session.shouldstop = str(error)
         for case in cases:
+            if self._compares:
+                self._earlier[case.case.id] = case.rounds
             self._neighbours += [
                 hint.Neighbour(case.case.id, case.case.suite, case.case.parameters, one.results)
                 for one in case.case.measurements
@@ -258,6 +312,8 @@ class Certifying:
         try:
             self._ended = finish(directory, complete=is_complete(session, exitstatus))
             html.write(directory.report, self._ended)
+            if warning := keeping.keep(self._store, self._ended, directory):
+                self._progress.write(warning)
         except VswitchError as error:
             self._progress.write(f"no report: {error}")
         if self._progress.terminal and exitstatus > pytest.ExitCode.NO_TESTS_COLLECTED:

@@ -12,6 +12,7 @@ import pytest
 from pytest_vswitch.measuring import Measure
 from pytest_vswitch.results.certification import Certification, Wired
 from pytest_vswitch.results.run import Run
+from pytest_vswitch.versions import Round
 
 if TYPE_CHECKING:
     from pytest_vswitch.certifying import Certifying
@@ -62,6 +63,12 @@ def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
         certifying.end_cases(vswitch_run, request.node, cases)
 
     @pytest.fixture
+    def vswitch_round(request: pytest.FixtureRequest) -> Round:
+        """The versions of `--dpdk`, `--guest-dpdk` and `--qemu` that this test is about."""
+        chosen: Round = getattr(request, "param", certifying.rounds[0])
+        return chosen
+
+    @pytest.fixture
     def threshold() -> Threshold:
         """Holds a case against the lab's thresholds."""
         return Threshold()
@@ -75,10 +82,11 @@ def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
     # Pytest takes fixtures of a session's scope from modules only.
     module = ModuleType("pytest_vswitch_fixtures")
     module.__dict__.update(
-        {name: _topology(name) for name in topologies},
+        {name: _topology(name, certifying.lab) for name in topologies},
         wired=_chosen(certifying.topology),
         lab=lab,
         vswitch_run=vswitch_run,
+        vswitch_round=vswitch_round,
         measure=measure,
         threshold=threshold,
         frame_bytes=frame_bytes,
@@ -86,9 +94,10 @@ def plugin(certifying: Certifying, topologies: Iterable[str]) -> ModuleType:
     return module
 
 
-def _topology(name: str) -> object:
-    def wired(vswitch_run: Run) -> Wired:
-        return vswitch_run.wired(name)
+def _topology(name: str, lab: Lab) -> object:
+    def wired(vswitch_run: Run, vswitch_round: Round) -> Wired:
+        chosen = vswitch_round.applied(lab)
+        return vswitch_run.wired(name, chosen, vswitch_round.versions, vswitch_round.number)
 
     wired.__doc__ = f"The topology `{name}`, wired and forwarding, with a generator attached."
     return pytest.fixture(name=name)(wired)

@@ -20,19 +20,24 @@ from pytest_vswitch.measure.learning import Learning, learning
 from pytest_vswitch.measure.migration import Migration
 from pytest_vswitch.measure.mrr import Mrr, mrr
 from pytest_vswitch.measure.neighbour import Neighbour, Neighboured, neighbour
+from pytest_vswitch.measure.overlay import Overlay, overlay
 from pytest_vswitch.measure.recovery import SystemRecovery, system_recovery
 from pytest_vswitch.measure.refusal import check_refusal
 from pytest_vswitch.measure.reset import Resettable, ResetTime, reset_time
-from pytest_vswitch.measure.scalability import Scalability, of_flows
+from pytest_vswitch.measure.runner import TrialRunner
+from pytest_vswitch.measure.scalability import Scalability, of_each, of_flows
 from pytest_vswitch.measure.soak import SHARE, Soak, soak
 from pytest_vswitch.measure.trial import Trial
-from pytest_vswitch.results import usage
-from pytest_vswitch.results.certification import Certification, Wired
+from pytest_vswitch.results import scaling, usage
+from pytest_vswitch.results.certification import Certification, Doing, Wired
 from pytest_vswitch.results.run import Run
+from pytest_vswitch.results.scaling import Over
 from pytest_vswitch.topologies.move import Move
 from pytest_vswitch.traffic.generator import require
 from pytest_vswitch.traffic.profile import PLAIN, Profile
 
+VNI = 4242
+"""Network identifier of an overlay, unless `--vxlan` names another."""
 _BUSY = re.compile("busy\n")
 
 
@@ -167,6 +172,38 @@ class Measure:
         )
         return case, found
 
+    def most(self, wired: Wired, over: Over) -> int:
+        """Up to how many cores, queues or guests the lab and its DUT allow; 1 for no curve."""
+        return scaling.most(self._run.lab, self._run.host, wired, over)
+
+    def scaling(
+        self, wired: Wired, over: Over, *, frame_bytes: int
+    ) -> tuple[Certification, Scalability]:
+        """NDR over forwarding cores, queues or guests in a row (RFC 8204 section 3).
+
+        The topology is brought up anew for each point: `wired` has ended then.
+        """
+        case = self._case(wired, f"scalability_{over}", frame_bytes)
+        run, name = self._run, wired.name
+        at = scaling.points(self.most(wired, over))
+
+        def brought_up(doing: Doing, count: int) -> TrialRunner:
+            return doing.on(run.rewired(*scaling.changed(run.lab, name, over, count)))
+
+        try:
+            found = case.measured(
+                f"scalability over {over}",
+                lambda doing: of_each(
+                    scaling.AXES[over],
+                    at,
+                    lambda count: brought_up(doing, count),
+                    case.plan.search,
+                ),
+            )
+        finally:
+            run.unwire()
+        return case, found
+
     def learning(self, wired: Wired, *, frame_bytes: int) -> tuple[Certification, Learning]:
         """How fast flows are learned, and how many are held (RFC 2889 5.7 and 5.8)."""
         case = self._case(wired, "learning", frame_bytes)
@@ -218,6 +255,25 @@ class Measure:
                 case.plan.search,
                 beside,
                 "a program that copies memory on any CPU",
+            ),
+        )
+        return case, found
+
+    def overlay(self, wired: Wired, *, frame_bytes: int) -> tuple[Certification, Overlay]:
+        """Throughput of frames within VXLAN, beside plain ones as long (RFC 7348).
+
+        Frames shorter than an overlay can be are as long as it must be.
+        """
+        asked = self._profile.vxlan
+        within = replace(self._profile, vxlan=VNI if asked is None else asked)
+        require(wired.generator, within)
+        size = max(frame_bytes, within.least_bytes)
+        check_functional(wired.topology, wired.generator, size, profile=within)
+        case = self._case(wired, "overlay", size)
+        found = case.measured(
+            "overlay",
+            lambda doing: overlay(
+                lambda profile: doing.runner(size, profile), within, case.plan.search
             ),
         )
         return case, found
@@ -275,4 +331,5 @@ class Measure:
 
 
 def _where(wired: Wired, frame_bytes: int) -> str:
-    return f"{wired.name} {dict(wired.topology.variant)} {frame_bytes}"
+    chosen = {**wired.topology.variant, **wired.versions}
+    return f"{wired.name} {chosen} {frame_bytes}"

@@ -8,10 +8,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from pytest_vswitch.errors import InputError
+from pytest_vswitch.errors import InputError, VswitchError
 from pytest_vswitch.lab.schema import Lab, shown
 from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
@@ -20,9 +21,12 @@ from pytest_vswitch.measure.procedure import Rules
 from pytest_vswitch.results import run_directory
 from pytest_vswitch.results.certification import Plan
 from pytest_vswitch.results.record import Record
-from pytest_vswitch.traffic import imix, pcap
-from pytest_vswitch.traffic.frames import VLAN_BYTES
+from pytest_vswitch.traffic import imix, overlay, pcap
 from pytest_vswitch.traffic.profile import Profile
+from pytest_vswitch.versions import OPTIONS, Round, rounds
+
+if TYPE_CHECKING:
+    from pytest_vswitch.results.compare.baseline import Baseline
 
 FRAME_BYTES = (64, 128, 256, 512, 1024, 1280, 1518)
 """RFC 2544 section 9.1."""
@@ -54,9 +58,9 @@ def frame_sizes(config: pytest.Config, lab: Lab, frames: Profile) -> tuple[int, 
             what = "--imix: a mix" if frames.sizes else "--pcap: a file"
             raise InputError(f"--frame-size does not go with {what} has its own sizes")
         return (round(frames.mean_bytes(0)),)
-    least = FRAME_BYTES[0] + VLAN_BYTES * len(frames.tags)
+    least = frames.least_bytes
     if not given:
-        sizes = (least, *FRAME_BYTES[1:])
+        sizes = (least, *(size for size in FRAME_BYTES[1:] if size > least))
         return sizes[:1] if config.getoption("quick") else sizes
     chosen: list[int] = []
     for word in ",".join(given).split(","):
@@ -67,6 +71,7 @@ def frame_sizes(config: pytest.Config, lab: Lab, frames: Profile) -> tuple[int, 
         most = lab.dut.mtu + ETHERNET_BYTES
         if not least <= size <= most:
             why = "Ethernet's least" + (", with its VLAN tags" if frames.tags else "")
+            why += ", in VXLAN" if frames.vxlan is not None else ""
             raise InputError(
                 f"--frame-size {size}: must lie between {least} ({why}) and "
                 f"{most} bytes, FCS included: the vSwitch, the first hop, carries an MTU of "
@@ -79,26 +84,29 @@ def frame_sizes(config: pytest.Config, lab: Lab, frames: Profile) -> tuple[int, 
 
 def profile(config: pytest.Config, lab: Lab) -> Profile:
     """The frames of each trial, beyond `frame_sizes`; see docs/profiles.md."""
-    tags = _vlans(config.getoption("vlan") or "")
+    tags, vxlan = _vlans(config.getoption("vlan") or ""), config.getoption("vxlan")
+    if vxlan is not None and not 0 <= vxlan <= overlay.MOST_VNI:
+        raise InputError(f"--vxlan {vxlan}: give a VXLAN network identifier, 0 to 16777215")
     mix = config.getoption("imix")
     most = lab.dut.mtu + ETHERNET_BYTES
     sizes = imix.parse(mix, most) if mix else ()
-    least = FRAME_BYTES[0] + VLAN_BYTES * len(tags)
+    least = Profile(tags=tags, vxlan=vxlan).least_bytes
     for size in sizes:
         if not least <= size <= most:
             raise InputError(
                 f"--imix {mix}: frames of {size} bytes; they must have {least} to {most}, FCS "
-                f"{'and VLAN tags ' if tags else ''}included: the vSwitch, the first hop, carries "
-                f"an MTU of {lab.dut.mtu} (`dut.mtu` in the lab)"
+                f"{'and VLAN tags ' if tags else ''}"
+                f"{'and VXLAN headers ' if vxlan is not None else ''}included: the vSwitch, the "
+                f"first hop, carries an MTU of {lab.dut.mtu} (`dut.mtu` in the lab)"
             )
     for option in ("flows", "burst"):
         if config.getoption(option) < 1:
             raise InputError(f"--{option} {config.getoption(option)}: must be at least 1")
     file = config.getoption("pcap")
-    if file and (mix or tags or config.getoption("flows") > 1):
+    if file and (mix or tags or vxlan is not None or config.getoption("flows") > 1):
         raise InputError(f"--pcap {file}: its frames are as they are; --burst alone goes with it")
     replay = pcap.read(Path(config.invocation_params.dir, file), most) if file else None
-    return Profile(sizes, config.getoption("flows"), config.getoption("burst"), tags, replay)
+    return Profile(sizes, config.getoption("flows"), config.getoption("burst"), tags, replay, vxlan)
 
 
 def _vlans(given: str) -> tuple[int, ...]:
@@ -174,6 +182,47 @@ def history(config: pytest.Config, reports: Path) -> Path | None:
     if not path.is_dir():
         raise InputError(f"--history {given}: give `auto`, `off`, or a directory of runs")
     return path
+
+
+def baseline(config: pytest.Config, reports: Path, lab: str, run_id: str) -> Baseline | None:
+    """What cases are held against; None without `--baseline`."""
+    given: str | None = config.getoption("baseline")
+    if given is None:
+        return None
+    from pytest_vswitch.results.compare.baseline import Baseline
+    from pytest_vswitch.results.compare.opening import opened
+    from pytest_vswitch.results.compare.sides import Where
+
+    try:
+        drop = percentage(config.getoption("baseline_drop"), "--baseline-drop")
+        with opened(config.getoption("store", None), reports) as history:
+            where = Where(history=history, reports=reports, lab=lab, but=run_id)
+            return Baseline(given, where, drop)
+    except VswitchError as error:  # nothing was started, whoever is at fault
+        raise InputError(f"--baseline {given}: {error}") from None
+
+
+def percentage(given: str, option: str) -> float:
+    """`2%` or `2` as a ratio."""
+    found = re.fullmatch(r"(\d{1,2}(?:\.\d+)?) ?%?", given.strip())
+    if not found:
+        raise InputError(f"{option} {given}: give a percentage below 100, e.g. 5%")
+    return float(found[1]) / 100
+
+
+def versions(config: pytest.Config, lab: Lab) -> tuple[Round, ...]:
+    """What is compared, in the order in which each case is measured."""
+    given: dict[str, list[str]] = {}
+    for option in OPTIONS:
+        words: list[str] = config.getoption(option) or []
+        given[option] = [name for word in words for name in word.split(",")]
+        for name in given[option]:
+            if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+~-]*", name):
+                raise InputError(
+                    f"--{option.replace('_', '-')} {name!r}: give a version (24.11), `system`, or "
+                    "a name of `vswitch dpdk list`; a path gets its name in the lab file"
+                )
+    return rounds(lab, given, config.getoption("repeat"))
 
 
 def topology(config: pytest.Config, known: Sequence[str]) -> str:

@@ -34,6 +34,26 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what starts guests, in place of the lab's `guest.hypervisor`: `qemu` or `libvirt`",
     )
     group.addoption(
+        "--dpdk",
+        metavar="VERSION",
+        action="append",
+        help="the DPDK to certify, in place of the lab's `dut.dpdk`: `system`, a version (24.11), "
+        "or a name of `vswitch dpdk list`. Several are measured in turn: A B, B A, A B, ...; "
+        "--repeat says how often",
+    )
+    group.addoption(
+        "--guest-dpdk",
+        metavar="VERSION",
+        action="append",
+        help="the same for what is behind the vSwitch: built-in guest, container, memif peer",
+    )
+    group.addoption(
+        "--qemu",
+        metavar="VERSION",
+        action="append",
+        help="the same for QEMU, in place of the lab's `guest.qemu`",
+    )
+    group.addoption(
         "--quick",
         action="store_true",
         help="one frame size (64 B), trials of 1 s, 5 %% precision: under two minutes",
@@ -62,6 +82,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--vlan",
         metavar="ID",
         help="frames with this VLAN tag, or with two: OUTER,INNER (QinQ)",
+    )
+    group.addoption(
+        "--vxlan",
+        metavar="VNI",
+        type=int,
+        help="frames within VXLAN (RFC 7348) of this network identifier; sizes are the outer ones",
     )
     group.addoption(
         "--burst",
@@ -116,6 +142,18 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="search each case N times and report the median (default: 1)",
     )
     group.addoption(
+        "--baseline",
+        metavar="RUN|VERSION|latest",
+        help="hold each case against earlier results: a run, several with commas, a version such "
+        "as `22.11` or `dpdk=22.11`, or `latest`; a case that is worse fails",
+    )
+    group.addoption(
+        "--baseline-drop",
+        metavar="PERCENT",
+        default="2%",
+        help="how far a case may fall behind the baseline (default: 2%%)",
+    )
+    group.addoption(
         "--topology",
         metavar="NAME",
         default="pvp",
@@ -150,6 +188,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="DIR",
         default="reports",
         help="where runs are kept (default: reports/ in the current directory)",
+    )
+    group.addoption(
+        "--store",
+        metavar="URL",
+        help="also add the results to this store when the run ends, e.g. a team's: "
+        "`postgresql://USER@HOST/DATABASE` (or PYTEST_VSWITCH_STORE)",
     )
 
 

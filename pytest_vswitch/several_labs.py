@@ -18,6 +18,7 @@ from pytest_vswitch.report import html
 from pytest_vswitch.results import run_directory
 from pytest_vswitch.results.record import Record
 from pytest_vswitch.results.run_directory import RunDirectory
+from pytest_vswitch.results.store import keeping
 
 
 class SeveralLabs:
@@ -36,10 +37,13 @@ class SeveralLabs:
             raise InputError(f"--dut names lab `{twice}` twice")
         self._config = config
         self._reports = options.reports(config)
+        self._store = keeping.named(config.getoption("store"))
         self._id = run_directory.new_id()
+        for lab in self._labs:
+            options.baseline(config, self._reports, lab.name, "")  # told here, not by a worker
         self._handed_out = 0
         self._ended: list[tuple[Record, RunDirectory]] = []
-        self._no_report = ""
+        self._warnings = ""
         # xdist reads these when it is configured, after this.
         config.option.dist = "each"
         config.option.tx = ["popen"] * len(self._labs)
@@ -66,8 +70,10 @@ class SeveralLabs:
             try:
                 record = finish(directory, complete=complete)
                 html.write(directory.report, record)
+                if warning := keeping.keep(self._store, record, directory):
+                    self._warnings += f"{warning}\n"
             except VswitchError as error:
-                self._no_report += f"no report of {directory.path}: {error}\n"
+                self._warnings += f"no report of {directory.path}: {error}\n"
                 continue
             self._ended.append((record, directory))
         if self._ended:
@@ -78,15 +84,15 @@ class SeveralLabs:
             show_certificate(terminalreporter, record, directory)
         if self._ended:
             terminalreporter.line(f"all labs  {self._reports / self._id / 'report.html'}")
-        if self._no_report:
-            terminalreporter.line(self._no_report.rstrip(), red=True)
+        if self._warnings:
+            terminalreporter.line(self._warnings.rstrip(), red=True)
 
     def _write_report(self) -> None:
         try:
             together = run_directory.create(self._reports, self._id)
             html.write(together.report, *(record for record, _ in self._ended))
         except VswitchError as error:
-            self._no_report += f"no report of all labs: {error}\n"
+            self._warnings += f"no report of all labs: {error}\n"
 
     def _run(self, index: int) -> str:
         return f"{self._id}-{self._labs[index].name}"

@@ -73,7 +73,20 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
         "topologies",
         "report",
         "threshold",
+        "store",
+        "store show",
+        "store sync",
+        "store rebuild",
+        "store export",
+        "store import",
+        "compare",
+        "trend",
+        "bisect",
         "validate",
+        "dpdk",
+        "dpdk add",
+        "dpdk list",
+        "dpdk remove",
         "doctor",
     ],
 )
@@ -86,7 +99,9 @@ def test_each_command_teaches_by_an_example(
     assert f"example:\n  vswitch {command}" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("arguments", [[], ["lab"], ["foo"], ["threshold"], ["lab", "show"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["lab"], ["store"], ["foo"], ["threshold"], ["lab", "show"]]
+)
 def test_a_wrong_command_line_exits_with_2(
     arguments: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:

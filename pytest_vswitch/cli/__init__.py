@@ -11,7 +11,19 @@ import sys
 from collections.abc import Sequence
 
 from pytest_vswitch import __version__
-from pytest_vswitch.cli import doctor, lab, plan, report, threshold, topologies
+from pytest_vswitch.cli import (
+    bisect,
+    compare,
+    doctor,
+    dpdk,
+    lab,
+    plan,
+    report,
+    store,
+    threshold,
+    topologies,
+    trend,
+)
 from pytest_vswitch.cli.command import painted
 from pytest_vswitch.errors import VswitchError
 
@@ -23,10 +35,11 @@ BROKEN_PIPE = 141
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; its exit status. Usage errors exit with 2, by argparse."""
+    """Run one command; its exit status, `OK` unless it returns another. Usage errors exit with
+    2, by argparse."""
     arguments = _parser().parse_args(argv)
     try:
-        arguments.command(arguments)
+        status: int | None = arguments.command(arguments)
         sys.stdout.flush()
     except VswitchError as error:
         message = str(error).replace("\n", "\n  ")
@@ -38,7 +51,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         # Python would complain once more when it flushes the closed pipe at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return BROKEN_PIPE
-    return OK
+    return OK if status is None else status
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -50,6 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"pytest-vswitch {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
-    for module in (lab, topologies, plan, report, threshold, doctor):
+    for module in (
+        *(lab, topologies, plan, report, threshold),
+        *(store, compare, trend, bisect, dpdk, doctor),
+    ):
         module.add(commands)
     return parser

@@ -37,6 +37,22 @@ def add_run(parser: argparse.ArgumentParser, option: str = "") -> None:
     )
 
 
+def add_store(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--store",
+        metavar="URL",
+        help="where results are kept: sqlite:///FILE, postgresql://USER@HOST/DATABASE or "
+        "parquet:DIR (default: PYTEST_VSWITCH_STORE, or store.sqlite in the reports directory)",
+    )
+    parser.add_argument(
+        "--reports",
+        metavar="DIR",
+        type=Path,
+        default=Path("reports"),
+        help="where runs are kept (default: reports)",
+    )
+
+
 def painted(text: str, colour: str, stream: TextIO) -> str:
     """`text` in an ANSI colour, on a terminal whose user does not object."""
     plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not stream.isatty()

@@ -7,6 +7,7 @@ touches its files. Commands are argument lists, never shell strings.
 from __future__ import annotations
 
 import re
+import signal
 import socket
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
@@ -75,6 +76,13 @@ def check_runs(process: Process, *, within_s: float = 0.0) -> None:
         raise DutError(
             f"{process.name} is gone (exit status {status}); its last output:\n    {last}"
         )
+
+
+def end(process: Process, *, within_s: float = 20.0) -> None:
+    """SIGKILL; returns when it is gone. Raises DutError if it does not go."""
+    process.signal(signal.SIGKILL)
+    if process.status(within_s=within_s) is None:
+        raise DutError(f"{process.name} outlived SIGKILL for {within_s:g} s")
 
 
 class Host(Protocol):

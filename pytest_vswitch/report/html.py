@@ -79,7 +79,7 @@ def render(*records: Record) -> str:
         beside = len(records) == 1  # else there is no telling where the runs are from here
         views = tuple(_view(case, f"case-{next(numbers)}", beside) for case in record.cases)
         runs.append(RunView(record, views, overall(record), tuple(_sweeps(views))))
-    return _environment().get_template("report.html.j2").render(runs=runs)
+    return environment().get_template("report.html.j2").render(runs=runs)
 
 
 def write(path: Path, *records: Record) -> None:
@@ -89,7 +89,7 @@ def write(path: Path, *records: Record) -> None:
 
 def fragment(case: Case) -> str:
     """One case as a snippet with its own style sheet, to stand inside another page."""
-    return _environment().get_template("fragment.html.j2").render(view=_view(case, "case"))
+    return environment().get_template("fragment.html.j2").render(view=_view(case, "case"))
 
 
 def direction_name(case: Case, tx_port: int, rx_port: int) -> str:
@@ -179,15 +179,16 @@ def _drops(drops: Mapping[str, int]) -> str:
 
 
 @cache
-def _environment() -> Environment:
-    environment = Environment(
+def environment() -> Environment:
+    """For the pages of this package."""
+    pages = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
+    pages.filters.update(
         rate=units.rate,
         frames=units.frames,
         percent=units.percent,
@@ -201,7 +202,7 @@ def _environment() -> Environment:
         limiter=findings.limiter,
         goal=short_goal,
     )
-    environment.globals.update(
+    pages.globals.update(
         charts=charts,
         drawing=drawing,
         seen_by_load=latency.by_load,
@@ -209,4 +210,4 @@ def _environment() -> Environment:
         verdict_words=VERDICT_WORDS,
         css=Markup((_TEMPLATES / "style.css").read_text("utf-8")),
     )
-    return environment
+    return pages

@@ -84,6 +84,8 @@ def _case(case: Case, *, remarks_below: bool) -> Iterator[str]:
         yield from _finding(found, case)
     for check in case.checks:
         yield from _wrapped(("met: " if check.met else "missed: ") + check.message, 2)
+    for held in case.baseline:
+        yield from _wrapped(("baseline: " if held.met else "missed: ") + held.message, 2)
     if best:
         yield from _wrapped(f"limited by  {limiter(best[0])}", 2, 14)
         if doubt := unstable(case):

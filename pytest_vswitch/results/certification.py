@@ -27,7 +27,14 @@ from pytest_vswitch.results.journal import (
     MeasurementEnded,
     TrialEnded,
 )
-from pytest_vswitch.results.record import Case, HostFacts, Measurement, Verdict
+from pytest_vswitch.results.record import (
+    BaselineCheck,
+    Case,
+    HostFacts,
+    Measurement,
+    Verdict,
+)
+from pytest_vswitch.results.sample import comparable
 from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic.generator import Generator, require
 from pytest_vswitch.traffic.profile import PLAIN, Profile
@@ -44,6 +51,8 @@ class Wired:
     """Of the topology, as registered; also names the case."""
     topology: Topology
     generator: Generator
+    versions: Mapping[str, str] = field(default_factory=dict)
+    """What `--dpdk` and the like chose, by parameter of the case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +70,15 @@ class Plan:
 
 
 @dataclass(frozen=True, slots=True)
+class Rounds:
+    """What earlier rounds of a case have measured."""
+
+    measurements: tuple[Measurement, ...]
+    begun: int
+    """Measurements that were begun, ended or not."""
+
+
+@dataclass(frozen=True, slots=True)
 class Doing:
     """What a measurement works with."""
 
@@ -68,6 +86,8 @@ class Doing:
     """For trials of the case's own frames."""
     runner: Callable[[int, Profile], TrialRunner]
     """Of another frame size [bytes] or profile."""
+    on: Callable[[Wired], TrialRunner]
+    """Of the case's own frames, on another wiring; checks first that they pass exactly."""
     record: Callable[[Trial], None]
     """Keeps a trial that no runner made."""
 
@@ -91,17 +111,22 @@ class Certification:
         may_go_on: Callable[[], None] = lambda: None,
         contention: Callable[[], contention.Reading] | None = None,
         known: Callable[[Case], Hint | None] = lambda case: None,
+        baseline: Callable[[Case], tuple[BaselineCheck, ...]] = lambda case: (),
+        earlier: Mapping[str, Rounds] | None = None,
     ) -> None:
         """`limits` are the lab's thresholds by case id; `frame_bytes` is a parameter.
 
         Raises InputError when the generator cannot send the plan's frames.
 
         `may_go_on` is asked before each trial, and raises if it must not be. `contention`
-        reads how busy the DUT is. `known` says where a search may look first.
+        reads how busy the DUT is. `known` says where a search may look first. `baseline`
+        holds the case against earlier runs. `earlier` are the rounds before this one, by case
+        id: what this one measures is added to them.
         """
         topology, generator = wired.topology, wired.generator
         require(generator, plan.profile)
-        parameters = {**parameters, **plan.profile.parameters, **topology.variant}
+        chosen = {**plan.profile.parameters, **topology.variant, **wired.versions}
+        parameters = {**parameters, **chosen}
         words = ",".join(f"{name}={value}" for name, value in sorted(parameters.items()))
         facts = topology.facts
         self.frame_bytes = int(parameters["frame_bytes"])
@@ -125,13 +150,17 @@ class Certification:
         self._journal = journal
         self._host = host
         self._plan = plan
-        self._limits = limits.get(self.case.id, {})
+        before = (earlier or {}).get(self.case.id, Rounds((), 0))
+        self._begun = before.begun
+        self._limits = limits.get(self.case.id) or limits.get(comparable(self.case), {})
         self._progress = progress
         self._may_go_on = may_go_on
         self._contention = contention
         self._known = known
+        self._baseline = baseline
         self._ended = False
-        journal.append(CaseBegun(self.case))
+        journal.append(CaseBegun(self.case, continues=before.begun > 0))
+        self.case = replace(self.case, measurements=before.measurements)
 
     def throughput(self) -> None:
         """Search NDR and PDR, as often as the plan says.
@@ -159,7 +188,8 @@ class Certification:
         search = self._plan.search
         # Repeats show how searches spread: they must not know of each other, nor of one before.
         hint = self._known(self.case) if self._plan.repeats == 1 and search.heeds_hints else None
-        for repeat in range(1, self._plan.repeats + 1):
+        for _ in range(self._plan.repeats):
+            repeat = self._next_number()
             self._journal.append(MeasurementBegun(self.case.id, repeat, search.search, hint))
             began, before = time.monotonic(), self._busy()
             found = find_throughput(runner, search, hint)
@@ -181,7 +211,7 @@ class Certification:
         """
         topology, generator = self._wired.topology, self._wired.generator
         check_functional(topology, generator, self.frame_bytes, profile=self.profile)
-        number = len(self.case.measurements) + 1
+        number = self._next_number()
         before_it = sum(len(one.trials) for one in self.case.measurements)
         kept: list[Trial] = []
 
@@ -189,10 +219,10 @@ class Certification:
             kept.append(replace(trial, number=before_it + len(kept) + 1))
             self._journal.append(TrialEnded(self.case.id, number, kept[-1]))
 
-        def runner(frame_bytes: int, profile: Profile) -> TrialRunner:
+        def runner(frame_bytes: int, profile: Profile, wired: Wired = self._wired) -> TrialRunner:
             return TrialRunner(
-                topology,
-                generator,
+                wired.topology,
+                wired.generator,
                 frame_bytes,
                 profile=profile,
                 record=record,
@@ -200,10 +230,16 @@ class Certification:
                 may_go_on=self._may_go_on,
             )
 
+        def on(wired: Wired) -> TrialRunner:
+            check_functional(
+                wired.topology, wired.generator, self.frame_bytes, profile=self.profile
+            )
+            return runner(self.frame_bytes, self.profile, wired)
+
         self._journal.append(MeasurementBegun(self.case.id, number, what))
         began, before = time.monotonic(), self._busy()
         bench = Bench(runner(self.frame_bytes, self.profile), self._plan.rules)
-        found = measure(Doing(bench, runner, record))
+        found = measure(Doing(bench, runner, on, record))
         elapsed_s, after = time.monotonic() - began, self._busy()
         busy = contention.between(before, after) if before and after else None
         self._journal.append(
@@ -227,6 +263,15 @@ class Certification:
         found = finding(self.case.measurements, "NDR")
         return found.value_pps if found else None
 
+    @property
+    def rounds(self) -> Rounds:
+        """For the next round of this case."""
+        return Rounds(self.case.measurements, self._begun)
+
+    def _next_number(self) -> int:
+        self._begun += 1
+        return self._begun
+
     def _busy(self) -> contention.Reading | None:
         try:
             return self._contention() if self._contention else None
@@ -242,10 +287,10 @@ class Certification:
         if self.profile != PLAIN:
             raise InputError(
                 f"{self.case.id}: around a {what} frames are plain; leave out --imix, --flows, "
-                "--vlan, --burst and --pcap"
+                "--vlan, --vxlan, --burst and --pcap"
             )
-        number = len(self.case.measurements) + 1
         self._may_go_on()
+        number = self._next_number()
         self._journal.append(MeasurementBegun(self.case.id, number, what))
         began = time.monotonic()
         happened, trial = measure()
@@ -257,14 +302,16 @@ class Certification:
         return happened
 
     def check(self) -> list[str]:
-        """Hold the case against the lab's thresholds; a sentence for each that is missed.
+        """Hold the case against the lab's thresholds and the baseline; a sentence for each miss.
 
-        Without a threshold the case is `measured`, neither passed nor failed.
+        Where neither tells, the case is `measured`, neither passed nor failed.
         """
         checks = verdict.check(self._limits, self.case.measurements, self.case.line_rate_pps)
-        self.case = replace(self.case, checks=checks)
-        self._end(verdict.verdict(checks))
-        return [check.message for check in checks if not check.met]
+        baseline = self._baseline(self.case)
+        self.case = replace(self.case, checks=checks, baseline=baseline)
+        self._end(verdict.verdict(checks, baseline))
+        missed = [check.message for check in checks if not check.met]
+        return missed + [held.message for held in baseline if not held.met]
 
     def fail(self, error: str) -> None:
         """End the case with what went wrong, unless it has ended."""
@@ -282,4 +329,6 @@ class Certification:
         self.case = replace(self.case, verdict=outcome)
         self.case = replace(self.case, template=template.render(self.case, self._host))
         case = self.case
-        self._journal.append(CaseEnded(case.id, outcome, case.checks, case.error, case.template))
+        self._journal.append(
+            CaseEnded(case.id, outcome, case.checks, case.error, case.template, case.baseline)
+        )

@@ -29,6 +29,7 @@ from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results.contention import Contention
 from pytest_vswitch.results.record import (
     SCHEMA_VERSION,
+    BaselineCheck,
     Case,
     HostFacts,
     Measurement,
@@ -55,6 +56,8 @@ class RunBegun:
 class CaseBegun:
     case: Case
     """Without measurements, checks and template."""
+    continues: bool = False
+    """Whether measurements are added to those that the case has: its next round."""
     event: Literal["case begun"] = "case begun"
 
 
@@ -93,6 +96,7 @@ class CaseEnded:
     checks: tuple[ThresholdCheck, ...] = ()
     error: str = ""
     template: Mapping[str, str] = field(default_factory=dict)
+    baseline: tuple[BaselineCheck, ...] = ()
     event: Literal["case ended"] = "case ended"
 
 
@@ -283,14 +287,20 @@ def _build(events: Sequence[Event]) -> Record:
     newest: dict[str, int] = {}
     finished = False
     damage: tuple[str, ...] = ()
+    begun = 0
     for event in events[1:]:
         match event:
+            case CaseBegun(case, continues) if continues and case.id in newest:
+                position = newest[case.id]
+                earlier = cases[position].measurements
+                cases[position] = replace(case, measurements=earlier, verdict="incomplete")
             case CaseBegun(case):
                 newest[case.id] = len(cases)
                 cases.append(replace(case, measurements=(), verdict="incomplete"))
             case MeasurementBegun(case_id, repeat, search, hint):
                 position = newest[case_id]
-                cases[position] = _begin(cases[position], repeat, search, hint)
+                cases[position] = _begin(cases[position], repeat, search, hint, begun)
+                begun += 1
             case TrialEnded(case_id, repeat, trial):
                 position = newest[case_id]
                 cases[position] = _extend(cases[position], repeat, trials=(trial,))
@@ -304,10 +314,15 @@ def _build(events: Sequence[Event]) -> Record:
                     contention=contention,
                     outcome=outcome,
                 )
-            case CaseEnded(case_id, verdict, checks, error, template):
+            case CaseEnded(case_id, verdict, checks, error, template, baseline):
                 position = newest[case_id]
                 cases[position] = replace(
-                    cases[position], verdict=verdict, checks=checks, error=error, template=template
+                    cases[position],
+                    verdict=verdict,
+                    checks=checks,
+                    baseline=baseline,
+                    error=error,
+                    template=template,
                 )
             case RunEnded():
                 finished = True
@@ -318,8 +333,10 @@ def _build(events: Sequence[Event]) -> Record:
     )
 
 
-def _begin(case: Case, repeat: int, search: str, hint: Hint | None = None) -> Case:
-    begun = Measurement(repeat, search, (), (), hint=hint)
+def _begin(
+    case: Case, repeat: int, search: str, hint: Hint | None = None, order: int | None = None
+) -> Case:
+    begun = Measurement(repeat, search, (), (), hint=hint, order=order)
     return replace(case, measurements=(*case.measurements, begun))
 
 

@@ -87,6 +87,8 @@ class Measurement:
     """Of a measurement that is no search: its figures and curves."""
     hint: Hint | None = None
     """Where the search looked first; None where it began as if nothing were known."""
+    order: int | None = field(default=None, compare=False)
+    """Counts the measurements of the run from 0, in the order they were made; None: not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,14 +96,44 @@ class ThresholdCheck:
     """One threshold of the lab file held against what was measured."""
 
     name: str
-    """`ndr_pps`, `pdr_pps`, `line_rate_percent`, `latency_p99_us`, `loss_ratio` or `outage_ms`."""
+    """As in the lab file, e.g. `ndr_pps`."""
     limit: float
-    """In the unit that the name ends with; `loss_ratio`: 0 to 1."""
+    """In the unit that the name ends with; a ratio: 0 to 1."""
     measured: float | None
     """In the same unit; None when the measurement does not have the value."""
     met: bool
     message: str
     """For a reader: number, threshold, shortfall, lossy hop."""
+
+
+@dataclass(frozen=True, slots=True)
+class BaselineCheck:
+    """One number of the case held against the same of earlier runs (`--baseline`)."""
+
+    baseline: str
+    """As it was asked for: a run or a version."""
+    runs: tuple[str, ...]
+    """Ids of the runs with that number; none when there are none to hold it against."""
+    metric: str
+    """E.g. `NDR`; empty when the baseline lacks the whole case, or does not compare."""
+    verdict: Literal["better", "same", "worse", "can't tell"]
+    met: bool
+    """False only when it is worse, by more than the drop that is allowed."""
+    message: str
+    """For a reader: number, baseline, change with its interval, lossy hop."""
+    unit: str = ""
+    measured: float | None = None
+    """Median of the repeats, in that unit."""
+    reference: float | None = None
+    """Median of the baseline, in the same unit."""
+    change: float | None = None
+    """Relative, e.g. -0.03."""
+    low: float | None = None
+    """The change is not below this, with the confidence of the judgement; None: unlimited."""
+    high: float | None = None
+    """The change is not above this."""
+    p_value: float | None = None
+    """That chance alone made a change as large; None: not testable."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,6 +159,7 @@ class Case:
     """The boxes of the drawing, from the generator's side inwards."""
     measurements: tuple[Measurement, ...] = ()
     checks: tuple[ThresholdCheck, ...] = ()
+    baseline: tuple[BaselineCheck, ...] = ()
     verdict: Verdict = "measured"
     """`measured`: no threshold is set; `incomplete`: the run ended before this case did."""
     error: str = ""

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -75,6 +76,8 @@ class Run:
         self._tell = tell
         self._wiring = contextlib.ExitStack()
         self._wired: Wired | None = None
+        self._turn: tuple[Mapping[str, str], int] = ({}, 1)
+        """Versions and turn that it was brought up for."""
         self._generator_host: OpenHost | None = None
         """Where the generator runs, if not on the DUT."""
         with contextlib.ExitStack() as opening:
@@ -127,31 +130,49 @@ class Run:
         """Where the generator runs: the DUT, if the lab names no other host."""
         return self._generator_host or self.host
 
-    def wired(self, name: str) -> Wired:
-        """The topology of that name, forwarding.
+    def wired(
+        self,
+        name: str,
+        lab: Lab | None = None,
+        versions: Mapping[str, str] | None = None,
+        turn: int = 1,
+    ) -> Wired:
+        """The topology of that name, forwarding; of `lab`, which has these `versions` in it.
 
-        The one before, if it is of that name and is proven clean; else it is brought up anew.
+        The one before, if it is of that name, versions and turn, and is proven clean; else it is
+        brought up anew.
         """
-        if self._wired and self._wired.name == name:
+        turns = (dict(versions or {}), turn)
+        if self._wired and self._wired.name == name and self._turn == turns:
             try:
                 prove_clean(self._wired.topology, self._wired.generator, _CLEAN_S)
             except VswitchError as error:
                 self._tell(f"{name} is brought up anew: {error}")
             else:
                 return self._wired
+        self.lab = lab or self.lab
+        self._turn = turns
+        self.rewired(name, self.lab)
+        assert self._wired is not None
+        self._wired = replace(self._wired, versions=turns[0])
+        return self._wired
+
+    def rewired(self, name: str, lab: Lab) -> Wired:
+        """The topology of that name brought up anew, with what `lab` says, e.g. more lcores.
+
+        `unwire` ends it: other tests want that of the run's own lab.
+        """
         self.unwire()
-        kind = _wiring(self.lab, name)
+        kind = _wiring(lab, name)
         try:
             frames.get_ready()
             # The generator leaves last: DPDK 22.11 crashes when a memif peer goes while it
             # forwards, and a crash on every way out would hide the one that matters.
             last = self._wiring.enter_context(contextlib.ExitStack())
-            topology = self._wiring.enter_context(
-                registry.topology(kind).provision(self.lab, self.host)
-            )
-            attach = registry.generator(self.lab.generator.kind)
+            topology = self._wiring.enter_context(registry.topology(kind).provision(lab, self.host))
+            attach = registry.generator(lab.generator.kind)
             beside = self._generator_host or self.host
-            generator = last.enter_context(attach(self.lab, beside, topology))
+            generator = last.enter_context(attach(lab, beside, topology))
             wait_until_forwarding(topology, generator, _FIRST_FRAME_S)
         except BaseException:
             self.unwire()

@@ -14,12 +14,14 @@ from hashlib import sha256
 from json import dumps
 from typing import Literal
 
+from pytest_vswitch.measure.cycles import cycles_per_frame
 from pytest_vswitch.measure.goals import GoalResult
 from pytest_vswitch.measure.outcome import Figure
 from pytest_vswitch.results import verdict
 from pytest_vswitch.results.environment import stable_facts
-from pytest_vswitch.results.findings import first_failing
+from pytest_vswitch.results.findings import first_failing, trials_at
 from pytest_vswitch.results.record import Case, Measurement, Record
+from pytest_vswitch.topologies.topology import CYCLES_PER_FRAME
 
 VERSION_PARAMETERS = ("dpdk", "guest_dpdk", "qemu")
 """Parameters of a case that say what is compared, not what is comparable."""
@@ -87,8 +89,15 @@ def samples(record: Record) -> Iterator[Sample]:
         environment = _environment(record, case)
         for measurement in case.measurements:
             if case.verdict != "error":
-                yield from _of_measurement(record, case, measurement, environment, order)
+                made = order if measurement.order is None else measurement.order
+                yield from _of_measurement(record, case, measurement, environment, made)
             order += 1
+
+
+def began_s(record: Record) -> float:
+    """When the run began [Unix time, s]."""
+    # Python 3.10 does not know ISO 8601's `Z`.
+    return datetime.fromisoformat(record.run.started.replace("Z", "+00:00")).timestamp()
 
 
 def comparable(case: Case) -> str:
@@ -107,7 +116,7 @@ def _of_measurement(
     common = Sample(
         run=record.run.id,
         lab=str(record.lab.get("name", "")),
-        at_s=datetime.fromisoformat(record.run.started).timestamp(),
+        at_s=began_s(record),
         order=order,
         suite=case.suite,
         case=comparable(case),
@@ -128,10 +137,20 @@ def _of_measurement(
             yield _of_search(common, measurement, result)
     if measurement.results and (p99_us := verdict.p99_us(measurement)) is not None:
         yield replace(common, metric="latency p99 at NDR", unit="s", value=p99_us / 1e6)
+    if (cycles := _cycles_at_ndr(measurement)) is not None:
+        yield replace(common, metric=f"{CYCLES_PER_FRAME} at NDR", unit="cycles", value=cycles)
     if measurement.outcome:
         for figure in measurement.outcome.figures:
             if figure.value is not None and _compared(figure, measurement):
                 yield _of_figure(common, measurement, figure)
+
+
+def _cycles_at_ndr(measurement: Measurement) -> float | None:
+    """What a frame cost the vSwitch in the trials that the NDR rests on."""
+    for result in measurement.results:
+        if result.goal.name == "NDR":
+            return cycles_per_frame(trials_at(measurement, result))
+    return None
 
 
 def _of_search(common: Sample, measurement: Measurement, result: GoalResult) -> Sample:
@@ -154,7 +173,9 @@ def _of_search(common: Sample, measurement: Measurement, result: GoalResult) -> 
 def _compared(figure: Figure, measurement: Measurement) -> bool:
     """The first figure says how it went, the others how it was done; of delays, each says it."""
     assert measurement.outcome is not None
-    return figure is measurement.outcome.figures[0] or measurement.search == "latency"
+    if measurement.search == "latency" or figure.name == CYCLES_PER_FRAME:
+        return True
+    return figure is measurement.outcome.figures[0]
 
 
 def _of_figure(common: Sample, measurement: Measurement, figure: Figure) -> Sample:
@@ -171,7 +192,7 @@ def _of_figure(common: Sample, measurement: Measurement, figure: Figure) -> Samp
     )
 
 
-_RATES = ("frames/s", "flows", "flows/s")
+_RATES = ("frames/s", "flows", "flows/s", "cores", "queues", "guests")
 """Units of what is better when it is more; times, losses and costs are better when less."""
 _MORE_IS_BETTER = ("back-to-back", "noisy neighbour")
 """Measurements of a buffer's time, and of the part of the throughput that is kept."""

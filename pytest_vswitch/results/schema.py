@@ -146,7 +146,9 @@ def _short(value: object) -> str:
 def _not_json(error: Exception) -> str:
     if isinstance(error, json.JSONDecodeError):
         rest = error.doc[error.pos :].rstrip()
-        cut = any(word.startswith(rest) for word in ("null", "true", "false", "-"))
+        # A word, or a number: of `1.5` and `1e-7` the reader takes the `1`.
+        unfinished = ("null", "true", "false", "-", ".", "e-", "e+", "E-", "E+")
+        cut = any(word.startswith(rest) for word in unfinished)
         if cut or error.msg.startswith("Unterminated"):
             return (
                 f"ends in the middle, at line {error.lineno}; `vswitch report RUN` writes it again"

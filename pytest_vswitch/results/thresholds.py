@@ -8,7 +8,8 @@ from statistics import median
 from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.results.findings import finding
+from pytest_vswitch.results.figure_limits import FIGURE_LIMITS, held_against
+from pytest_vswitch.results.findings import finding, outcomes
 from pytest_vswitch.results.record import Case, Record
 from pytest_vswitch.results.verdict import p99_us, timed
 
@@ -24,8 +25,8 @@ def derive(
 ) -> dict[str, dict[str, float]]:
     """Thresholds by case id: the median of the repeats, less the margin, rounded down.
 
-    A case without a result for any goal is left out; of a case that was run again, the
-    last results count.
+    What must be small, like a time or a loss, gets the margin added and is rounded up. A
+    case without a result is left out; of a case that was run again, the last results count.
 
     Args:
         record: the run.
@@ -64,7 +65,10 @@ def refuse_mixing(record: Record, lab: Lab) -> None:
 def _limits(case: Case, margin: float, latency: bool) -> Iterator[tuple[str, float]]:
     if case.verdict in ("error", "incomplete"):
         return
-    for goal in ("NDR", "PDR"):
+    yield from _of_figures(case, margin)
+    # Such a case searched the NDR only if no case before it had, to choose its load.
+    goals = () if outcomes(case) else ("NDR", "PDR")
+    for goal in goals:
         result = finding(case.measurements, goal)
         if result and result.value_pps:
             yield f"{goal.lower()}_pps", rounded(result.value_pps * (1 - margin), ROUND_FLOOR)
@@ -73,7 +77,17 @@ def _limits(case: Case, margin: float, latency: bool) -> Iterator[tuple[str, flo
         yield "latency_p99_us", rounded(median(delays) * (1 + margin), ROUND_CEILING)
 
 
+def _of_figures(case: Case, margin: float) -> Iterator[tuple[str, float]]:
+    for name, rule in FIGURE_LIMITS.items():
+        held = held_against(rule, case.measurements)
+        found = [value for one in held if (value := rule.derived_from(one))]
+        if found and rule.least:
+            yield name, rounded(median(found) * (1 - margin) * rule.per_unit, ROUND_FLOOR)
+        elif found:
+            yield name, rounded(median(found) * (1 + margin) * rule.per_unit, ROUND_CEILING)
+
+
 def rounded(value: float, rounding: str) -> float:
     """`value` to `DIGITS` significant digits: 35123.9 is 35120, rounded down."""
-    exact = Decimal(repr(value))
+    exact = Decimal(f"{value:.12g}")  # 0.1 * 1.05 is no more than 0.105
     return float(exact.quantize(Decimal(1).scaleb(exact.adjusted() - DIGITS + 1), rounding))

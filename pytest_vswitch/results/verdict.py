@@ -10,11 +10,14 @@ from pytest_vswitch.errors import InputError
 from pytest_vswitch.measure import outage
 from pytest_vswitch.measure.latency import P99
 from pytest_vswitch.results import units
+from pytest_vswitch.results.figure_limits import FIGURE_LIMITS, FigureLimit, held_against
 from pytest_vswitch.results.findings import Finding, finding, first_failing, losses, trials_at
-from pytest_vswitch.results.record import Measurement, ThresholdCheck, Verdict
+from pytest_vswitch.results.record import BaselineCheck, Measurement, ThresholdCheck, Verdict
 
-AT_LEAST = ("ndr_pps", "pdr_pps", "line_rate_percent")
-AT_MOST = ("latency_p99_us", "loss_ratio", "outage_ms")
+_RATES = ("ndr_pps", "pdr_pps", "line_rate_percent")
+_OTHERS = ("latency_p99_us", "loss_ratio", "outage_ms")
+NAMES = (*_RATES, *_OTHERS, *FIGURE_LIMITS)
+"""All thresholds that there are."""
 
 
 def check(
@@ -33,17 +36,20 @@ def check(
     `outage_ms`          at most; the longest time without a frame of any direction, less the
                          usual distance of two, while a guest moved [ms].
 
+    All others are held against a figure of a measurement, see `figure_limits`.
+
     A repeat that lacks the value counts as worse than every other. Raises InputError
     for a limit of another name.
     """
     return tuple(_check(name, limit, measurements, line_rate_pps) for name, limit in limits.items())
 
 
-def verdict(checks: Sequence[ThresholdCheck]) -> Verdict:
-    """`passed` if all are met, `failed` if one is not, `measured` without any."""
-    if not checks:
-        return "measured"
-    return "passed" if all(c.met for c in checks) else "failed"
+def verdict(checks: Sequence[ThresholdCheck], baseline: Sequence[BaselineCheck] = ()) -> Verdict:
+    """`passed` if all are met, `failed` if one is not, `measured` where nothing tells."""
+    if not (all(one.met for one in checks) and all(one.met for one in baseline)):
+        return "failed"
+    told = [check for check in baseline if check.verdict != "can't tell"]
+    return "passed" if checks or told else "measured"
 
 
 def timed(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
@@ -87,18 +93,49 @@ def outage_ms(measurement: Measurement) -> float | None:
 def _check(
     name: str, limit: float, measurements: Sequence[Measurement], line_rate_pps: float
 ) -> ThresholdCheck:
-    if name not in AT_LEAST + AT_MOST:
-        raise InputError(
-            f"threshold `{name}` is unknown; there are {', '.join(AT_LEAST + AT_MOST)}"
-        )
-    if name in AT_LEAST:
+    if name not in NAMES:
+        raise InputError(f"threshold `{name}` is unknown; there are {', '.join(NAMES)}")
+    if name in FIGURE_LIMITS:
+        return _of_figure(name, limit, FIGURE_LIMITS[name], measurements)
+    if name in _RATES:
         found = finding(measurements, "PDR" if name == "pdr_pps" else "NDR")
         return _at_least(name, limit, found, line_rate_pps)
     if name == "latency_p99_us":
         return _at_most(name, limit, _median(p99_us, timed(measurements)))
     if name == "outage_ms":
         return _at_most(name, limit, _median(outage_ms, measurements))
-    return _at_most(name, limit, _median(loss_ratio, measurements))
+    return _at_most(name, limit, _median(loss_ratio, _last(measurements)))
+
+
+def _last(measurements: Sequence[Measurement]) -> Sequence[Measurement]:
+    """What a case is about: a search that only chose its load is not."""
+    return [m for m in measurements if m.outcome] or measurements
+
+
+def _of_figure(
+    name: str, limit: float, rule: FigureLimit, measurements: Sequence[Measurement]
+) -> ThresholdCheck:
+    held = held_against(rule, measurements)
+    figure = rule.figure_of(held[0]) if held else None
+    value = _median(rule.value_of, held, worst=-math.inf if rule.least else math.inf)
+    what = figure.name if figure else rule.figure
+    unit = figure.unit if figure else ""
+    threshold = units.quantity(limit / rule.per_unit, unit) if unit else units.plain(limit)
+    if value is None:
+        lacking = "it was not found" if figure else f"no measurement `{rule.measurement}`"
+        text = f"no {what}: {lacking}; the threshold is {threshold}"
+        return ThresholdCheck(name, limit, None, False, text)
+    measured = value * rule.per_unit
+    met = measured >= limit if rule.least else measured <= limit
+    apart = "exactly"
+    if measured != limit:
+        distance = units.quantity(abs(measured - limit) / rule.per_unit, unit)
+        if unit == "ratio":
+            distance = distance.replace("%", "percentage points")
+        share = f" ({units.percent(abs(measured - limit) / limit)})" if limit else ""
+        apart = f"{distance}{share} {'above' if measured > limit else 'below'}"
+    text = f"{what} {units.quantity(value, unit)}: {apart} the threshold of {threshold}"
+    return ThresholdCheck(name, limit, measured, met, text)
 
 
 def _at_least(
@@ -143,10 +180,13 @@ def _at_most(name: str, limit: float, measured: float | None) -> ThresholdCheck:
 
 
 def _median(
-    value: Callable[[Measurement], float | None], measurements: Sequence[Measurement]
+    value: Callable[[Measurement], float | None],
+    measurements: Sequence[Measurement],
+    *,
+    worst: float = math.inf,
 ) -> float | None:
     values = [value(m) for m in measurements]
-    middle = median([math.inf if v is None else v for v in values]) if values else math.inf
+    middle = median([worst if v is None else v for v in values]) if values else worst
     return middle if math.isfinite(middle) else None
 
 

@@ -16,10 +16,13 @@ MEASUREMENTS = {
     "back_to_back": "corrected buffer time",
     "recovery": "system recovery time",
     "reset_guest_forwarder": "reset time by lost frames",
+    "reset_host_switch_process": "reset time by lost frames",
     "mrr": "maximum receive rate",
     "soak": "loss",
     "scalability": "knee: 90% of the throughput",
+    "scalability_cores": "knee: 90% of the throughput of each",
     "learning": "flows learned per second",
+    "overlay": "throughput in VXLAN",
     "cost": "CPU time per frame",
     "neighbour": "throughput kept beside a load",
 }
@@ -51,6 +54,25 @@ def test_every_measurement_is_in_record_report_and_summary(session: Session) -> 
         result.stdout.fnmatch_lines([f"MEASURED*measurement={name} (simulated)", f"  {first}  *"])
     properties = (session.path / "junit.xml").read_text()
     assert "p2p:frame_bytes=64,measurement=mrr maximum receive rate frames/s" in properties
+
+
+def test_figures_of_a_run_become_thresholds_that_the_next_run_meets(session: Session) -> None:
+    lab = session.sim_lab(seed=7)
+    some = ("suites/rfc2544", "--quick", "--dut", "mine", "-k", "receive_rate or back_to_back")
+    assert session(*some).ret == 0
+    assert session.vswitch("threshold", "--from-run", "latest").ret == 0
+    text = lab.read_text()
+    assert "pvp:frame_bytes=64,measurement=mrr:\n    mrr_pps: 9" in text
+    assert "  back_to_back_frames: " in text
+    assert "  buffer_us: " in text
+    assert "ndr_pps" not in text  # searched only to choose a load
+    result = session(*some)
+    assert result.ret == 0
+    result.stdout.fnmatch_lines(["PASSED*measurement=back_to_back (simulated)", "  met: longest *"])
+    lab.write_text(text.replace("mrr_pps: 9", "mrr_pps: 99"))
+    result = session(*some[:-1], "receive_rate")
+    assert result.ret == 1
+    result.stdout.fnmatch_lines(["  missed: maximum receive rate *"])
 
 
 def test_an_unknown_topology_is_refused(session: Session) -> None:

@@ -27,6 +27,15 @@ def test_tags_need_room(session: Session) -> None:
     assert "test_pvp.py::test_throughput[68B]" in result.outlines
 
 
+def test_an_overlay_needs_room_and_is_a_case_of_its_own(session: Session) -> None:
+    """50 bytes more than another frame."""
+    listed = session(*SUITE, "--dut", "sim", "--vxlan", "0", "--collect-only", "-q")
+    assert "test_pvp.py::test_throughput[114B]" in "\n".join(listed.outlines)
+    session(*SIM, "--vxlan", "7").assert_outcomes(passed=2)
+    (case,) = session.record.cases
+    assert case.id == "pvp:frame_bytes=114,vxlan=7"
+
+
 def test_a_generator_that_cannot_is_told_before_it_sends(session: Session) -> None:
     session.write(
         "conftest.py",
@@ -52,6 +61,9 @@ def test_a_generator_that_cannot_is_told_before_it_sends(session: Session) -> No
         ("--imix=ab --frame-size=64", "--frame-size does not go with --imix: a mix has its own"),
         ("--vlan=1 --frame-size=64", "--frame-size 64: must lie between 68 (Ethernet's least, wi"),
         ("--vlan=0", "--vlan 0: give a VLAN id from 1 to 4094"),
+        ("--vxlan=16777216", "--vxlan 16777216: give a VXLAN network identifier, 0 to 16777215"),
+        ("--vxlan=1 --frame-size=64", "--frame-size 64: must lie between 114 (Ethernet's least, i"),
+        ("--vxlan=1 --imix=simple", "--imix simple: frames of 64 bytes; they must have 114 to 15"),
         ("--flows=0", "--flows 0: must be at least 1"),
     ],
 )

@@ -91,5 +91,5 @@ def test_the_documentation_names_every_file_threshold_and_verdict(tmp_path: Path
     files = (directory.journal, directory.results, directory.report, directory.transcript)
     verdicts = schema.json_schema()["$defs"]["Case"]["properties"]["verdict"]["enum"]
     names = [path.name for path in files] + [schema.SCHEMA_FILE.name]
-    for name in [*names, *verdict.AT_LEAST, *verdict.AT_MOST, *verdicts]:
+    for name in [*names, *verdict.NAMES, *verdicts]:
         assert name in text, name
