@@ -110,7 +110,8 @@ def draw(
     unlike = np.exp(scene.unlike * random.standard_normal(cases))[:, None]
     rates = np.ones((cases, 1)) if scene.line else np.exp(random.normal(0, 0.7, (cases, 1)))
     rates = RATE * rates
-    found, phases = [], []
+    found: list[Floats] = []
+    phases: list[Floats] = []
     for index, runs in enumerate(scene.runs):
         sigma = (scene.after_sigma if index and scene.after_sigma else scene.sigma) * unlike
         value = 1 + sigma * noise(scene.shape, random, (cases, runs))
