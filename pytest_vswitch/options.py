@@ -18,6 +18,7 @@ from pytest_vswitch.measure.goals import Goal
 from pytest_vswitch.measure.options import NDR, QUICK, SearchOptions
 from pytest_vswitch.measure.procedure import QUICK as QUICK_RULES
 from pytest_vswitch.measure.procedure import Rules
+from pytest_vswitch.percentage import percentage
 from pytest_vswitch.results import run_directory
 from pytest_vswitch.results.certification import Plan
 from pytest_vswitch.results.record import Record
@@ -200,14 +201,6 @@ def baseline(config: pytest.Config, reports: Path, lab: str, run_id: str) -> Bas
             return Baseline(given, where, drop)
     except VswitchError as error:  # nothing was started, whoever is at fault
         raise InputError(f"--baseline {given}: {error}") from None
-
-
-def percentage(given: str, option: str) -> float:
-    """`2%` or `2` as a ratio."""
-    found = re.fullmatch(r"(\d{1,2}(?:\.\d+)?) ?%?", given.strip())
-    if not found:
-        raise InputError(f"{option} {given}: give a percentage below 100, e.g. 5%")
-    return float(found[1]) / 100
 
 
 def versions(config: pytest.Config, lab: Lab) -> tuple[Round, ...]:

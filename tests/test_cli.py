@@ -222,7 +222,7 @@ def test_thresholds_of_a_simulation_are_not_for_a_real_lab(
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--from-run", "latest", "--margin", "-1"], "margin `-1` will not do"),
+        (["--from-run", "latest", "--margin", "-1"], "--margin -1: give a percentage below 100"),
         (["--from-run", "nothing"], "no run `nothing` in reports"),
         (["--from-run", "latest", "--lab", "nowhere"], "there is no lab `nowhere`"),
     ],

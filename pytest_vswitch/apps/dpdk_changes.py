@@ -118,6 +118,13 @@ CHANGES: Final = (
     ),
     Change(
         "output",
+        (23, 3),
+        "(busy cycles=",
+        r"\(total cycles=",  # of polls that found frames, then as now
+        "99a4974aa5 app/testpmd: report lcore usage",
+    ),
+    Change(
+        "output",
         (20, 11),
         r"\1_q\2_\3",
         r"\b(rx|tx)_q(\d+)(packets|bytes|errors)\b",

@@ -146,7 +146,7 @@ class PortInfo:
 _NUMBER = re.compile(r"(\S+):\s+(\d+)")
 _STATISTICS = re.compile(r"#+ NIC statistics for port (\d+) +#+\n(.*?)\n *\n", re.DOTALL)
 _CYCLES = re.compile(
-    r"CPU cycles/packet=\S+ \(total cycles=(\d+) / total \S+ packets=(\d+)\) at (\d+) MHz Clock"
+    r"CPU cycles/packet=\S+ \(busy cycles=(\d+) / total \S+ packets=(\d+)\) at (\d+) MHz Clock"
 )
 _FORWARDED = re.compile(r"-+ Forward statistics for port (\d+) +-+\n(.*?)\n *-+", re.DOTALL)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_vswitch.cli.command import Commands, add_store, command, painted
 from pytest_vswitch.errors import HostError, InputError
+from pytest_vswitch.percentage import percentage
 
 if TYPE_CHECKING:
     from pytest_vswitch.results.compare.comparison import Comparison
@@ -106,7 +107,6 @@ def _compare(arguments: argparse.Namespace) -> int:
 
 
 def _compared(arguments: argparse.Namespace) -> Comparison:
-    from pytest_vswitch.options import percentage
     from pytest_vswitch.results.compare.comparison import compare
     from pytest_vswitch.results.compare.opening import opened
     from pytest_vswitch.results.compare.sides import Where, find

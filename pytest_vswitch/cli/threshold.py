@@ -6,6 +6,7 @@ import argparse
 import sys
 
 from pytest_vswitch.cli.command import Commands, add_run, command, painted
+from pytest_vswitch.percentage import percentage
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -47,7 +48,7 @@ def _threshold(arguments: argparse.Namespace) -> None:
     from pytest_vswitch.results import run_directory
     from pytest_vswitch.results.thresholds import derive, refuse_mixing
 
-    margin = thresholds.margin(arguments.margin)
+    margin = 100 * percentage(arguments.margin, "--margin")
     record = run_directory.find(arguments.reports, arguments.run).read()
     name = arguments.lab or record.lab.get("name")
     if not name:

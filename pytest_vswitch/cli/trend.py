@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from pytest_vswitch.cli.command import Commands, add_store, command, painted
 from pytest_vswitch.errors import HostError, InputError
+from pytest_vswitch.percentage import percentage
 
 if TYPE_CHECKING:
     from pytest_vswitch.results.trend.trends import Event, Trend
@@ -98,16 +99,11 @@ def _trend(arguments: argparse.Namespace) -> int:
 
 
 def _read(arguments: argparse.Namespace) -> list[Trend]:
-    from pytest_vswitch.lab.thresholds import margin
     from pytest_vswitch.results.compare.opening import opened
     from pytest_vswitch.results.trend import series
     from pytest_vswitch.results.trend.trends import since, trend
 
-    try:
-        minimum = margin(arguments.minimum_effect) / 100
-    except InputError:
-        text = f"--minimum-effect {arguments.minimum_effect}: give a percentage below 100, e.g. 5%"
-        raise InputError(text) from None
+    minimum = percentage(arguments.minimum_effect, "--minimum-effect")
     with opened(arguments.store, arguments.reports) as history:
         first_s = None
         if arguments.since is not None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -19,14 +18,6 @@ from pytest_vswitch.lab.loader import parse_lab
 from pytest_vswitch.lab.schema import shown
 
 Thresholds = Mapping[str, Mapping[str, float]]
-
-
-def margin(text: str) -> float:
-    """The margin in `5%` or `5`, in percent, from 0 to below 100. Raises InputError."""
-    digits = text.strip().removesuffix("%").strip()
-    if not re.fullmatch(r"\d{1,3}(\.\d+)?", digits) or float(digits) >= 100:
-        raise InputError(f"margin `{text}` will not do: give a percentage below 100, e.g. 5%")
-    return float(digits)
 
 
 def updated(path: Path, thresholds: Thresholds) -> str:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vswitch.apps import testpmd
+from pytest_vswitch.apps import dpdk_changes, testpmd
 from pytest_vswitch.apps.testpmd import Parameters, PortCounters, PortInfo, Testpmd
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts import hugepages
@@ -56,8 +56,14 @@ def test_counters_of_the_guest() -> None:
 
 
 def test_cycles() -> None:
-    found = testpmd.parse_cycles(capture("host-cycles"))
-    assert found == testpmd.Cycles(total=717834, packets=15392, clock_hz=2600e6)
+    told = dpdk_changes.modern(capture("host-cycles"), (22, 11))
+    assert testpmd.parse_cycles(told) == testpmd.Cycles(717834, packets=15392, clock_hz=2600e6)
+    told = (
+        "  CPU cycles/packet=80.27 (busy cycles=508560 / total io packets=6336) at 2596 MHz Clock\n"
+    )
+    assert testpmd.parse_cycles(dpdk_changes.modern(told, (24, 11))) == testpmd.Cycles(
+        508560, packets=6336, clock_hz=2596e6
+    )
     assert testpmd.parse_cycles(capture("host-counters")) is None
 
 

@@ -8,7 +8,7 @@ import pytest
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab import loader
 from pytest_vswitch.lab.loader import load, packaged
-from pytest_vswitch.lab.thresholds import margin, updated, write
+from pytest_vswitch.lab.thresholds import updated, write
 
 HEAD = "dut: {host: local}   # kept\nports:\n- kind: memif\n"
 NEW = {
@@ -157,14 +157,3 @@ def test_a_write_that_fails_leaves_the_file(
         write(path, NEW)
     assert path.read_text() == HEAD
     assert os.listdir(tmp_path) == ["x.yaml"]
-
-
-@pytest.mark.parametrize(("text", "percent"), [("5%", 5), ("5", 5), (" 2.5 % ", 2.5), ("0", 0)])
-def test_margins(text: str, percent: float) -> None:
-    assert margin(text) == percent
-
-
-@pytest.mark.parametrize("text", ["-1", "100", "100%", "", "%", "five", "5%%", "nan", "1e1", "5 6"])
-def test_what_is_no_margin(text: str) -> None:
-    with pytest.raises(InputError, match=r"will not do: give a percentage below 100, e.g. 5%"):
-        margin(text)

@@ -5,6 +5,7 @@ The system's runs here always; 20.11 and 24.11 where they were added (`make test
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,7 +16,7 @@ from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.exception_link import parse_queues
 from pytest_vswitch.topologies.memif_link import Bench
-from tests.hosts.machine import machine
+from tests.hosts.machine import DEADLINE_S, machine
 
 OTHERS = {"20.11": "bullseye", "24.11": "trixie"}
 VERSIONS = ["system", *(pytest.param(name, marks=pytest.mark.dpdks) for name in OTHERS)]
@@ -71,7 +72,11 @@ def test_every_word_is_understood(host: LocalHost, version: str) -> None:
         console.command("set fwd mac retry")
         console.command("csum mac-swap off 0")
         console.command("set fwd io")
+        console.record_cycles()
         console.start()
+        deadline = time.monotonic() + DEADLINE_S
+        while testpmd.parse_cycles(console.statistics()) is None:
+            assert time.monotonic() < deadline
         console.stop()
         console.keep_waiting()
         assert set(console.counters()) == {0, 1}
