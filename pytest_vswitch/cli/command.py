@@ -37,6 +37,27 @@ def add_run(parser: argparse.ArgumentParser, option: str = "") -> None:
     )
 
 
+def add_selection(parser: argparse.ArgumentParser) -> None:
+    """Which of the numbers that are kept, and what of them is a change."""
+    parser.add_argument(
+        "--case", metavar="GLOB", default="*", help="cases that match, e.g. 'pvp:*frame_bytes=64*'"
+    )
+    parser.add_argument(
+        "--metric",
+        metavar="NAME",
+        action="append",
+        default=[],
+        help="this metric only, e.g. NDR; repeatable",
+    )
+    parser.add_argument("--lab", metavar="LAB", help="runs of this lab only")
+    parser.add_argument(
+        "--minimum-effect",
+        metavar="PERCENT",
+        default="2%",
+        help="a smaller change is none (default: 2%%)",
+    )
+
+
 def add_store(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--store",

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_vswitch.cli.command import Commands, add_store, command, painted
+from pytest_vswitch.cli.command import Commands, add_selection, add_store, command, painted
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.percentage import percentage
 
@@ -43,26 +43,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         parser.add_argument(option, metavar="FILE", help=f"write it as {what}; `-`: to the output")
     parser.add_argument("--json", metavar="FILE", help="write it as JSON; `-`: to the output")
     parser.add_argument(
-        "--metric",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="this metric only, e.g. NDR; repeatable",
-    )
-    parser.add_argument(
-        "--case", metavar="GLOB", default="*", help="cases that match, e.g. 'pvp:*frame_bytes=64*'"
-    )
-    parser.add_argument(
         "--group-by",
         choices=("suite", "frame size", "hop"),
         default="suite",
         help="what the lines of a group have in common (default: suite)",
-    )
-    parser.add_argument(
-        "--minimum-effect",
-        metavar="PERCENT",
-        default="2%",
-        help="a smaller change is none (default: 2%%)",
     )
     parser.add_argument(
         "--confidence",
@@ -77,12 +61,12 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         default=20,
         help="a version is its newest N runs (default: 20)",
     )
-    parser.add_argument("--lab", metavar="LAB", help="runs of this lab only")
     parser.add_argument(
         "--anyway",
         action="store_true",
         help="compare what is not comparable; the report says so",
     )
+    add_selection(parser)
     add_store(parser)
     parser.set_defaults(command=_compare)
 

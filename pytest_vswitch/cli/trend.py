@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from pytest_vswitch.cli.command import Commands, add_store, command, painted
+from pytest_vswitch.cli.command import Commands, add_selection, add_store, command, painted
 from pytest_vswitch.errors import HostError, InputError
 from pytest_vswitch.percentage import percentage
 
@@ -36,26 +36,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "  vswitch trend --case 'pvp:*frame_bytes=64*' --metric NDR --fail-on-worse",
     )
     parser.add_argument(
-        "--case", metavar="GLOB", default="*", help="cases that match, e.g. 'pvp:*frame_bytes=64*'"
-    )
-    parser.add_argument(
-        "--metric",
-        metavar="NAME",
-        action="append",
-        default=[],
-        help="this metric only, e.g. NDR; repeatable",
-    )
-    parser.add_argument("--lab", metavar="LAB", help="runs of this lab only")
-    parser.add_argument(
         "--since",
         metavar="AGE",
         help="the time before the newest run, e.g. 90d, 12w (default: all)",
-    )
-    parser.add_argument(
-        "--minimum-effect",
-        metavar="PERCENT",
-        default="2%",
-        help="a smaller change is none (default: 2%%)",
     )
     parser.add_argument(
         "--fail-on-worse",
@@ -71,6 +54,7 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     )
     for option, what in (("--json", "JSON"), ("--csv", "CSV, a line for each change")):
         parser.add_argument(option, metavar="FILE", help=f"write {what}; `-`: to the output")
+    add_selection(parser)
     add_store(parser)
     parser.set_defaults(command=_trend)
 
