@@ -37,14 +37,12 @@ class Round:
     def applied(self, lab: Lab) -> Lab:
         """The lab with these versions in place of its own."""
         given = self.versions
+        qemu = given.get("qemu", lab.guest.qemu)
+        if qemu == SYSTEM:
+            qemu = "qemu-system-x86_64"
         dut = lab.dut.model_copy(update={"dpdk": given.get("dpdk", lab.dut.dpdk)})
         guest = lab.guest.model_copy(
-            update={
-                "dpdk": given.get("guest_dpdk", lab.guest.dpdk),
-                "qemu": given.get("qemu", lab.guest.qemu).replace(SYSTEM, "qemu-system-x86_64", 1)
-                if given.get("qemu") == SYSTEM
-                else given.get("qemu", lab.guest.qemu),
-            }
+            update={"dpdk": given.get("guest_dpdk", lab.guest.dpdk), "qemu": qemu}
         )
         return lab.model_copy(update={"dut": dut, "guest": guest})
 
