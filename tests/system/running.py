@@ -22,6 +22,7 @@ from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results import record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
+from pytest_vswitch.traffic.profile import PLAIN, Profile
 from tests.system.machine import Machine, process, processes
 from tests.system.session import ROOT
 
@@ -61,10 +62,16 @@ def trial(
     duration_s: float,
     frame_bytes: int = 64,
     progress: Callable[[Progress], None] = lambda _: None,
+    profile: Profile = PLAIN,
 ) -> Trial:
     """One trial; its books balance, or BooksError is raised."""
     runner = TrialRunner(
-        wired.topology, wired.generator, frame_bytes, record=lambda _: None, progress=progress
+        wired.topology,
+        wired.generator,
+        frame_bytes,
+        record=lambda _: None,
+        progress=progress,
+        profile=profile,
     )
     return runner.run(rate_pps, duration_s)
 
