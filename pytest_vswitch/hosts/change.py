@@ -18,7 +18,9 @@ class Change:
     a PCI device to a driver: bind it to the driver `before` ("": none). `functions`: gave
     a PCI device virtual functions: give it as many as `before`. `linked`: made a network
     interface: delete it. `namespace`: made a network namespace: delete it, with the interfaces
-    in it. `mounted`: unmount what is there beyond `before` mounts.
+    in it. `filtered`: put a filter into a network card, its path `NETNS INTERFACE LOCATION`:
+    delete it; `feature`: switched one of `NETNS INTERFACE NAME`: set it `before`, on or off; an
+    empty NETNS is the host's own. `mounted`: unmount what is there beyond `before` mounts.
     `containers`: keeps podman's or docker's in a directory: kill them, remove it and their
     cgroup. `delegated`: had groups limited by a controller: switch that off again.
     `directory`: made an empty one, to mount on: remove it if it is still empty. `domain`:

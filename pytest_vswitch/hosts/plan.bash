@@ -181,6 +181,24 @@ delete_interface() {
     fi
 }
 
+# at NETNS COMMAND...: in a network namespace; none: the host's own
+at() {
+    local -a there=()
+    [[ ! $1 ]] || there=(ip netns exec "$1")
+    shift
+    "${there[@]}" "$@"
+}
+
+# delete_filter NETNS INTERFACE LOCATION: of a network card, if it is there
+delete_filter() {
+    if at "$1" ethtool -n "$2" rule "$3" >/dev/null 2>&1; then
+        at "$1" ethtool -N "$2" delete "$3"
+    fi
+}
+
+# set_feature NETNS INTERFACE NAME VALUE: on or off, as it was
+set_feature() { at "$1" ethtool -K "$2" "$3" "$4"; }
+
 # unmount DIRECTORY COUNT: what is mounted there beyond that
 unmount() {
     if (($(awk -v target="$1" '$5 == target' /proc/self/mountinfo | wc -l) > $2)); then

@@ -116,6 +116,8 @@ class PlanHost:
         """Paths that recorded commands make."""
         self._drivers: dict[str, str] = {}
         """By PCI address: the driver that it is bound to by now."""
+        self._links: dict[str, str] = {}
+        """Of virtual functions that are planned: where their symbolic links lead."""
         self._commands: dict[str, str] = {}
         """By name of a program: its command line."""
         self.needs_answers = needs_answers
@@ -180,12 +182,37 @@ class PlanHost:
             self._expect(change.path, change.before, "changed now, put back at the end")
         bound = {change.path: change.after} if change.kind == "bound" and change.after else {}
         self._drivers |= bound
+        if change.kind == "functions":
+            self._plan_functions(change.path, int(change.after or 0))
         try:
             yield
         finally:
             for address in bound:
                 del self._drivers[address]
             self.record(shell_script.undone(change))
+
+    def _plan_functions(self, bdf: str, count: int) -> None:
+        """Their addresses follow from what the device says (PCI Express, 9.3.3.9 and 9.3.3.10)."""
+        devices = "/sys/bus/pci/devices"
+        try:
+            first, stride = (
+                int(self._real.read_text(f"{devices}/{bdf}/sriov_{word}"))
+                for word in ("offset", "stride")
+            )
+        except OSError:
+            raise HostError(
+                f"{self.name}: the addresses that virtual functions of {bdf} will have are not "
+                "known: its kernel (before 4.14) does not tell sriov_offset and sriov_stride"
+            ) from None
+        domain, bus, place = bdf.split(":")
+        device, _, function = place.partition(".")
+        own = int(bus, 16) << 8 | int(device, 16) << 3 | int(function)
+        for number in range(count):
+            there = own + first + number * stride
+            name = f"{domain}:{there >> 8:02x}:{there >> 3 & 31:02x}.{there & 7}"
+            self._links[f"{devices}/{bdf}/virtfn{number}"] = f"{devices}/{name}"
+            self._made.add(f"{devices}/{name}")
+            self._files[f"{devices}/{name}/driver_override"] = b"(null)\n"
 
     def _expect(self, path: str, text: str, why: str = "") -> None:
         self.record(f"expect {word(path)} {word(text.strip())}", why)
@@ -246,7 +273,9 @@ class PlanHost:
         if driver := self._driver(path):
             self.record(f"expect_driver {path.split('/')[-2]} {word(driver)}")
             return f"/sys/bus/pci/drivers/{driver}"
-        return self._real.read_link(path)
+        if path in self._files:
+            return path
+        return self._links.get(path) or self._real.read_link(path)
 
     def _driver(self, path: str) -> str | None:
         """The planned driver of a PCI device, if `path` is the link to it."""
@@ -266,7 +295,8 @@ class PlanHost:
         return False
 
     def glob(self, pattern: str) -> list[str]:
-        return sorted({*self._real.glob(pattern), *fnmatch.filter(self._files, pattern)})
+        planned = [*self._files, *self._links]
+        return sorted({*self._real.glob(pattern), *fnmatch.filter(planned, pattern)})
 
     def check_reserved(self) -> None:
         """Nothing is changed, so nothing need be reserved."""

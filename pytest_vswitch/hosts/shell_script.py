@@ -125,6 +125,8 @@ def undone(change: Change) -> str:
         words += [change.before, *([] if change.after is None else [change.after])]
     elif change.kind in ("linked", "containers", "delegated", "domain"):
         words += [] if change.after is None else [change.after]
+    elif change.kind in ("filtered", "feature"):
+        words = [*change.path.split(" "), *([change.before] if change.before else [])]
     elif change.kind == "mounted":
         words += [change.before or "0"]
     return " ".join([_UNDO[change.kind], *map(word, words)])
@@ -138,6 +140,8 @@ _UNDO = {
     "functions": "functions",
     "linked": "delete_interface",
     "namespace": "ip netns delete",
+    "filtered": "delete_filter",
+    "feature": "set_feature",
     "mounted": "unmount",
     "containers": "remove_containers",
     "delegated": "take_back",

@@ -71,6 +71,10 @@ def undo(change: Change) -> str:
             undo_devices.delete_interface(path, after)
         elif kind == "namespace":
             undo_devices.delete_namespace(path)
+        elif kind == "filtered":
+            undo_devices.delete_filter(path)
+        elif kind == "feature":
+            undo_devices.set_feature(path, before)
         elif kind == "mounted":
             return undo_devices.unmount(path, before or "0", after)
         elif kind == "containers":

@@ -141,6 +141,36 @@ def delete_namespace(name: str) -> None:
         raise OSError(errno.EIO, failed, name)
 
 
+def delete_filter(place: str) -> None:
+    """Delete a filter of a network card, `NETNS INTERFACE LOCATION`.
+
+    What is gone is as good as undone. Raises OSError.
+    """
+    netns, interface, location = place.split(" ")
+    if not (there := _at(netns, interface)):
+        return
+    rule = ["rule", location]
+    if _run([*there, "ethtool", "-n", interface, *rule])[0]:  # there is none
+        return
+    if failed := _failure([*there, "ethtool", "-N", interface, "delete", location]):
+        raise OSError(errno.EIO, failed, f"filter {location} of {interface}")
+
+
+def set_feature(place: str, value: str) -> None:
+    """Switch a feature of a network card, `NETNS INTERFACE NAME`, on or off. Raises OSError."""
+    netns, interface, name = place.split(" ")
+    if not (there := _at(netns, interface)):
+        return
+    if failed := _failure([*there, "ethtool", "-K", interface, name, value]):
+        raise OSError(errno.EIO, failed, f"{name} of {interface}")
+
+
+def _at(netns: str, interface: str) -> list[str]:
+    """What goes before a command about an interface; empty where there is none."""
+    there = ["ip", "netns", "exec", netns] if netns else ["env", "--"]
+    return [] if _run([*there, "ip", "link", "show", "dev", interface])[0] else there
+
+
 def unmount(target: str, before: str, after: str | None) -> str:
     """Unmount what the run mounted; a remark if something still uses it.
 
