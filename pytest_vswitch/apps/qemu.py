@@ -286,11 +286,21 @@ def preflight(lab: Lab, host: Host) -> None:
 
 
 @contextlib.contextmanager
-def boot(host: Host, parameters: Parameters, *, program: str, timeout_s: float) -> Iterator[Guest]:
-    """A guest whose shell answers. Raises DutError, with its last words, if that takes longer."""
+def boot(
+    host: Host,
+    parameters: Parameters,
+    *,
+    program: str,
+    timeout_s: float,
+    argv: Sequence[str] = (),
+) -> Iterator[Guest]:
+    """A guest whose shell answers. Raises DutError, with its last words, if that takes longer.
+
+    `argv` is for a QEMU that is started otherwise than by `parameters`.
+    """
     name = parameters.name
     directory = f"{host.scratch}/{name}"
-    argv = parameters.argv(program, directory)
+    argv = argv or parameters.argv(program, directory)
     with contextlib.ExitStack() as stack:
         # A QEMU that was killed leaves its sockets: the next one must not be looked for there.
         listens = [port.socket for port in parameters.ports if port.listens]

@@ -154,7 +154,12 @@ def _overlay(lab: Lab, host: Host, name: str) -> Iterator[str]:
     told = host.ask(argv, check=False, why="what format has the guest's image?")
     if told.status:
         raise InputError(f"{lab.where('guest', 'image')}: {told.output.strip()}")
-    form = str(json.loads(told.output)["format"])
+    try:
+        form = str(json.loads(told.output)["format"])
+    except (ValueError, KeyError):
+        raise HostError(
+            f"{host.name}: qemu-img does not tell the format of {image}: {told.output.strip()}"
+        ) from None
     # Not in /run, which is memory: a guest writes a lot when it first boots.
     path = f"{host.cache}/disk-{PurePosixPath(host.scratch).name}-{name}.qcow2"
     with host.changing(Change("made", path)):

@@ -169,6 +169,8 @@ class ChainWiring:
         chosen = {}
         if lab.dut.vswitch != "testpmd":
             chosen["vswitch"] = lab.dut.vswitch
+        if self.link.kind in ("memnic", "kni"):
+            chosen["ports"] = self.link.kind
         if lab.guest.hypervisor != "qemu" and self.axes.hypervisor:
             chosen["hypervisor"] = lab.guest.hypervisor
         if lab.container.engine == "docker" and "container" in self.endpoints:

@@ -18,12 +18,15 @@ from pytest_vswitch.topologies.counts import PortCounts
 from pytest_vswitch.topologies.lcores import LcorePlan
 from pytest_vswitch.topologies.ports import SwitchPorts
 
+LinkKind = Literal["vhost", "memif", "memnic", "kni"]
+"""The last two are memory that an Intel DPDK vSwitch shares with a guest (IVSHMEM)."""
+
 
 @dataclass(frozen=True, slots=True)
 class Link:
     """What connects a port of a vSwitch with a port of an endpoint."""
 
-    kind: Literal["vhost", "memif"]
+    kind: LinkKind
     outer: str
     """The vSwitch's ports are called that, with a number."""
     inner: str
@@ -33,6 +36,9 @@ class Link:
 VHOST: Final = Link("vhost", "vhost", "virtio")
 MEMIF: Final = Link("memif", "server", "client")
 """By their roles: the vSwitch listens on the socket, the endpoint brings the memory."""
+MEMNIC: Final = Link("memnic", "memnic", "vEth")
+KNI: Final = Link("kni", "kni", "vEth")
+"""As the drawings of their guides call the ports."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +48,8 @@ class VhostPort:
     name: str
     """E.g. `vhost0`."""
     socket: str
-    """Path of its socket on the DUT."""
-    kind: Literal["vhost", "memif", "memif-client"] = "vhost"
+    """Path of its socket on the DUT; MEMNIC and KNI have none."""
+    kind: LinkKind | Literal["memif-client"] = "vhost"
     """A memif is a server, unless both ends of its link are ports of the vSwitch."""
 
 
@@ -92,7 +98,8 @@ class VSwitch(Protocol):
 
     @property
     def queues(self) -> int:
-        """Transmit queues of each port towards the generator, of which one is used at a time."""
+        """Transmit queues of each port towards the generator: one is used at a time, or all
+        with as many `generator.queues`."""
 
     def driver(self, port: str) -> str:
         """What drives a port towards the generator, as the vSwitch names it."""
@@ -141,7 +148,7 @@ class Kind(Protocol):
 
     LISTENS: bool
     """Whether it listens on the vhost-user sockets; if not, the endpoints do."""
-    LINKS: Sequence[Literal["vhost", "memif"]]
+    LINKS: Sequence[LinkKind]
     """Kinds of link that its ports towards endpoints can have."""
 
     def preflight(self, lab: Lab, host: Host) -> None:

@@ -119,11 +119,11 @@ class Switch:
 
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError when the lab's testpmd is not there, or cannot have so many queues."""
-    if lab.guest.queues > 1 and lab.ports[0].kind == "memif":
+    if lab.guest.queues > lab.generator.queues and lab.ports[0].kind == "memif":
         raise InputError(
             f"{lab.where('guest', 'queues')}: testpmd gives all its ports as many queues, and a "
-            "memif port to the generator has one; take NIC ports, or another vSwitch, e.g. "
-            "`dut.vswitch: ovs-dpdk`"
+            f"memif port to the generator has {lab.generator.queues}; set `generator.queues`, or "
+            "take NIC ports, or another vSwitch, e.g. `dut.vswitch: ovs-dpdk`"
         )
     dpdk.require(lab, host, "dut")
 
@@ -178,7 +178,15 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
 
         process = spawn()
         alone = spawn if memifs and not order.vhosts else None
-        yield Switch(process, Testpmd(process), tuple(argv), tuple(names), nics, spawn=alone)
+        yield Switch(
+            process,
+            Testpmd(process),
+            tuple(argv),
+            tuple(names),
+            nics,
+            queues=lab.guest.queues,
+            spawn=alone,
+        )
 
 
 def _device(number: int, index: int, port: VhostPort, queues: int) -> str:
