@@ -34,11 +34,13 @@ class Parameters:
     """Few files for all of its hugepages: virtio-user can share eight with a vhost (guide, 6.3)."""
     devices: Sequence[str] = ()
     """Addresses of the PCI devices that it may take; they come before the virtual ones."""
+    vf_token: str = ""
+    """UUID by which vfio-pci knows the programs of a PF and of its VFs; empty: none is needed."""
     vdevs: Sequence[str] = ()
     """E.g. `net_vhost0,iface=/run/vhost0`. If there are any, `devices` are all it takes."""
     driver_directory: str = ""
     """Where the drivers are, if not where DPDK was configured to look."""
-    forward_mode: Literal["io", "macswap", "csum"]
+    forward_mode: Literal["io", "mac", "macswap", "csum"]
     portlist: Sequence[int] = ()
     """Order of forwarding: frames go between the first and the second, and so on."""
     port_topology: Literal["paired", "chained", "loop"] = "paired"
@@ -70,6 +72,7 @@ class Parameters:
         eal += ["--in-memory"] if self.hugepages else ["--no-huge"]
         eal += ["--single-file-segments"] if self.single_file_segments else []
         eal += [word for device in self.devices for word in ("-a", device)]
+        eal += ["--vfio-vf-token", self.vf_token] if self.vf_token else []
         eal += ["--no-pci"] if self.vdevs and not self.devices else []
         eal += [word for vdev in self.vdevs for word in ("--vdev", vdev)]
         eal += ["-d", drivers] if drivers else []
