@@ -19,6 +19,7 @@ import sys
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 
+from pytest_vswitch.measure.address_learning import address_learning
 from pytest_vswitch.measure.back_to_back import back_to_back
 from pytest_vswitch.measure.cost import Usage, cost
 from pytest_vswitch.measure.frame_loss import frame_loss
@@ -200,6 +201,21 @@ def measured_table(model: DutModel, drawn: Behaviour) -> Found:
     return measured_learning(model, drawn, 1)
 
 
+def measured_address_rate(model: DutModel, drawn: Behaviour, number: int = 0) -> Found:
+    # The rate of a small table that is filled at once cannot be told.
+    table_macs = drawn.table_macs if number else max(drawn.table_macs, 10_000)
+    behaviour = Behaviour(table_macs=table_macs, macs_per_s=drawn.macs_per_s)
+    dut = SimulatedDut(replace(model, fixed_ns=1000.0), behaviour=behaviour)
+    found = address_learning(
+        lambda profile: runner(dut, profile), throughput_pps=500_000, longest_s=86400.0
+    )
+    return Found(found.outcome.figures[number], (drawn.macs_per_s, drawn.table_macs)[number])
+
+
+def measured_address_table(model: DutModel, drawn: Behaviour) -> Found:
+    return measured_address_rate(model, drawn, 1)
+
+
 def measured_cost(model: DutModel, drawn: Behaviour) -> Found:
     del drawn
     dut = SimulatedDut(model)
@@ -241,6 +257,8 @@ MEASUREMENTS: Mapping[str, Callable[[DutModel, Behaviour], Found]] = {
     "knee over cores (RFC 8204)": measured_cores,
     "learning rate (RFC 2889)": measured_learning,
     "flows held (RFC 2889)": measured_table,
+    "address rate (RFC 2889)": measured_address_rate,
+    "addresses held (RFC 2889)": measured_address_table,
     "CPU time per frame": measured_cost,
     "kept beside a neighbour": measured_neighbour,
     "kept by an overlay": measured_overlay,

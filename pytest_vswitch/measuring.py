@@ -10,6 +10,7 @@ from typing import Any
 
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.measure import bonded, migration
+from pytest_vswitch.measure.address_learning import AddressLearning, address_learning
 from pytest_vswitch.measure.back_to_back import BackToBack, back_to_back
 from pytest_vswitch.measure.bonded import BondedMove
 from pytest_vswitch.measure.cost import Cost, Metered, Usage, cost
@@ -215,6 +216,22 @@ class Measure:
                 doing.bench.rules,
                 most_flows=most,
                 throughput_pps=ndr_pps,
+            ),
+        )
+        return case, found
+
+    def address_learning(
+        self, wired: Wired, *, frame_bytes: int
+    ) -> tuple[Certification, AddressLearning]:
+        """How fast MAC addresses are learned, and how many are held (RFC 2889 5.7 and 5.8)."""
+        case = self._case(wired, "address_learning", frame_bytes)
+        ndr_pps = self._ndr_pps(case, wired)
+        found = case.measured(
+            "address learning",
+            lambda doing: address_learning(
+                lambda profile: doing.runner(frame_bytes, profile),
+                throughput_pps=ndr_pps,
+                profile=case.profile,
             ),
         )
         return case, found

@@ -100,14 +100,15 @@ def profile(config: pytest.Config, lab: Lab) -> Profile:
                 f"{'and VXLAN headers ' if vxlan is not None else ''}included: the vSwitch, the "
                 f"first hop, carries an MTU of {lab.dut.mtu} (`dut.mtu` in the lab)"
             )
-    for option in ("flows", "burst"):
+    for option in ("flows", "macs", "burst"):
         if config.getoption(option) < 1:
             raise InputError(f"--{option} {config.getoption(option)}: must be at least 1")
     file = config.getoption("pcap")
-    if file and (mix or tags or vxlan is not None or config.getoption("flows") > 1):
+    flows, macs = config.getoption("flows"), config.getoption("macs")
+    if file and (mix or tags or vxlan is not None or max(flows, macs) > 1):
         raise InputError(f"--pcap {file}: its frames are as they are; --burst alone goes with it")
     replay = pcap.read(Path(config.invocation_params.dir, file), most) if file else None
-    return Profile(sizes, config.getoption("flows"), config.getoption("burst"), tags, replay, vxlan)
+    return Profile(sizes, flows, config.getoption("burst"), tags, replay, vxlan, macs)
 
 
 def _vlans(given: str) -> tuple[int, ...]:

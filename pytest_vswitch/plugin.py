@@ -79,6 +79,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="flows of each direction: source address and UDP source port vary (default: 1)",
     )
     group.addoption(
+        "--macs",
+        metavar="N",
+        type=int,
+        default=1,
+        help="source MAC addresses of each direction, in turn (default: 1)",
+    )
+    group.addoption(
         "--vlan",
         metavar="ID",
         help="frames with this VLAN tag, or with two: OUTER,INNER (QinQ)",

@@ -43,9 +43,13 @@ class Limits(Section):
     soak_loss_ratio: Share | None = None
     """Largest share of frames lost in a soak, 0 to 1."""
     learning_per_s: Positive | None = None
-    """Least rate at which new flows or addresses are learned [1/s]."""
+    """Least rate at which new flows are learned [1/s]."""
     learned: Positive | None = None
-    """Least number of flows or addresses that are held."""
+    """Least number of flows that are held."""
+    addresses_per_s: Positive | None = None
+    """Least rate at which new MAC addresses are learned [1/s]."""
+    addresses: Positive | None = None
+    """Least number of MAC addresses that are held."""
     knee: Positive | None = None
     """Least knee of a scalability curve, in what it is over, e.g. flows or cores."""
     scaling_ratio: Positive | None = None

@@ -25,6 +25,7 @@ from pytest_vswitch import registry
 from pytest_vswitch.lab.address import FORM, LOCAL, SIM
 from pytest_vswitch.lab.dpdk import SYSTEM, DpdkVersion, QemuVersion, Version
 from pytest_vswitch.lab.limits import Limits
+from pytest_vswitch.lab.ovdk import Ovdk
 from pytest_vswitch.lab.ports import PortSpec, named
 from pytest_vswitch.lab.remote import HostName, Reached, SshSection
 from pytest_vswitch.lab.section import Matching, Section, wrong
@@ -271,6 +272,8 @@ class Generator(Reached):
     """Frames that a memif port queues in each direction, like a NIC's descriptors."""
     buffer_bytes: Annotated[int, Field(ge=256, le=9720)] | None = None
     """Buffers of a memif port [bytes]; a longer frame lies in several. Default: none does."""
+    queues: Annotated[int, Field(ge=1, le=64)] = 1
+    """Queues of each memif port of the DUT that flows are spread over, by UDP source port."""
 
 
 class Target(Reached):
@@ -308,6 +311,8 @@ class Lab(Section):
     """A second DUT, which live migration moves the guest to."""
     ports: Annotated[list[PortSpec], Field(min_length=1)]
     """Where the generator attaches, in order; frames into the first come out of the second."""
+    ovdk: Ovdk | None = None
+    """The Intel DPDK vSwitch; only for `dut.vswitch: ovdk`."""
     trex: Trex | None = None
     """TRex as traffic generator; only with `generator.kind: trex`, which is then the default."""
     generator: Generator
@@ -421,10 +426,10 @@ def _check_generator(generator: Generator, port: str, dut: Dut, with_host: str) 
         raise wrong(
             f"ports of kind `{port}` want a generator of kind {either}, not `{generator.kind}`"
         )
-    if generator.buffer_bytes is not None and generator.kind != "memif":
-        raise wrong(
-            f"a generator of kind `{generator.kind}` has no buffers; take `buffer_bytes` out"
-        )
+    for key, what in (("buffer_bytes", "buffers"), ("queues", "queues")):
+        default = Generator.model_fields[key].default
+        if getattr(generator, key) != default and generator.kind != "memif":
+            raise wrong(f"a generator of kind `{generator.kind}` has no {what}; take `{key}` out")
     if port == "nic":
         return
     if generator.netns is not None:

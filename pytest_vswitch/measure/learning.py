@@ -109,7 +109,7 @@ def learning(
     def learned(rate_pps: float) -> bool:
         return any(not trial(AT_RATE, rate_pps).lost for _ in range(TRIES))
 
-    low, high = _bisect(learned, LOWEST_PER_S, throughput_pps)
+    low, high = bisect(learned, LOWEST_PER_S, throughput_pps)
     rate_pps = SAFE * (low or LOWEST_PER_S)
     tried: list[tuple[float, float]] = []
 
@@ -122,7 +122,7 @@ def learning(
         return False
 
     in_time = int((longest_s or LONGEST * rules.trial_s) * rate_pps / PASSES / directions)
-    fewest, most = _bisect(held, AT_RATE, max(AT_RATE, min(most_flows, in_time)))
+    fewest, most = bisect(held, AT_RATE, max(AT_RATE, min(most_flows, in_time)))
     return Learning(
         low_per_s=low,
         high_per_s=high,
@@ -137,7 +137,7 @@ def learning(
     )
 
 
-def _bisect(
+def bisect(
     good: Callable[[float], bool], lowest: float, highest: float
 ) -> tuple[float | None, float | None]:
     """The highest value that is good, and the lowest above that is not; None if none is."""

@@ -58,6 +58,8 @@ FIGURE_LIMITS: Mapping[str, FigureLimit] = {
     "soak_loss_ratio": FigureLimit("soak", "loss", least=False),
     "learning_per_s": FigureLimit("learning", "flows learned per second", least=True),
     "learned": FigureLimit("learning", "flows held", least=True),
+    "addresses_per_s": FigureLimit("address learning", "addresses learned per second", least=True),
+    "addresses": FigureLimit("address learning", "addresses held", least=True),
     "knee": FigureLimit("scalability", "knee", least=True),
     "scaling_ratio": FigureLimit("scalability", "last over first", least=True),
     "cpu_ns_per_frame": FigureLimit("cost", "CPU time per frame", least=False, per_unit=1e9),

@@ -117,6 +117,7 @@ class SimulatedDut:
     cpu_s: float = 0.0
     """CPU time that it has used for forwarding [s]."""
     _cpu_share: float = field(init=False, default=1.0)
+    _macs_known: int = field(init=False, default=0)
     _outages: list[tuple[float, float]] = field(init=False, default_factory=list)
     _rng: random.Random = field(init=False)
     _counters: tuple[tuple[_HopCounters, ...], ...] = field(init=False)
@@ -211,10 +212,13 @@ class SimulatedDut:
         *,
         flows: int = 1,
         encapsulated: bool = False,
+        macs: int = 1,
+        to_macs: bool = False,
     ) -> list[Carried]:
         """Forward `sent[i]` frames from port i within `duration_s` of virtual time.
 
-        `flows` are those of each direction.
+        `flows` and `macs` are those of each direction; with `to_macs` frames go to the addresses
+        that they came from before.
         """
         began_s = self.clock_s
         self.clock_s += duration_s
@@ -238,7 +242,12 @@ class SimulatedDut:
         if lost:
             self._outages.append((self.clock_s, self.clock_s + self.behaviour.recovery_s))
         unlearned = self.behaviour.unlearned(arrived - lost, load_pps, flows)
-        inside = silent + lost - refused + unlearned
+        kept_back = 0
+        if to_macs:
+            kept_back = arrived * min(self._macs_known, macs * len(sent)) // (macs * len(sent))
+        elif macs > 1:
+            self._macs_known = self.behaviour.learned(macs * len(sent), load_pps, arrived)
+        inside = silent + lost - refused + unlearned + kept_back
         self.cpu_s += (arrived - lost) / capacity * share
         taken, taken_at = self._noise(load_pps, frame_bytes, duration_s)
         deaf = self._is_deaf()
@@ -371,7 +380,14 @@ def provision(lab: Lab, host: Host) -> Iterator[SimulatedDut]:
         jitter=0.002,
         bursts_per_s=0.1,
     )
-    behaviour = Behaviour(buffer_frames=128, cache_flows=8192, overlay_left=0.8, useful_cores=2)
+    behaviour = Behaviour(
+        buffer_frames=128,
+        cache_flows=8192,
+        overlay_left=0.8,
+        useful_cores=2,
+        table_macs=4096,
+        macs_per_s=20_000,
+    )
     yield SimulatedDut(
         model,
         behaviour=behaviour,

@@ -23,6 +23,11 @@ class Behaviour:
     """So many flows can be learned at a time; frames of others are lost. None: any number."""
     learning_per_s: float = math.inf
     """So many new flows it learns per second; frames of a flow that comes sooner are lost."""
+    table_macs: int = 0
+    """So many source MAC addresses it learns, all directions together; it keeps back frames to
+    one that is at the port they came from. 0: it looks at no addresses."""
+    macs_per_s: float = math.inf
+    """So many of them it learns per second; one that comes sooner is not learned then."""
     cache_flows: int | None = None
     """So many flows are found at once; a frame of another costs `miss_cost`. None: all are."""
     cpu_left: float = 0.7
@@ -54,7 +59,16 @@ class Behaviour:
             useful_cores=round(between(2, 40)),
             respawn_s=between(0.1, 10.0),
             overlay_left=draw.uniform(0.3, 1.0),
+            table_macs=round(between(300, 100_000)),
+            macs_per_s=between(500, 200_000),
         )
+
+    def learned(self, macs: int, load_pps: float, frames: int) -> int:
+        """How many of as many new addresses it knows after a trial in which they come in turn."""
+        in_time = (
+            frames if load_pps <= self.macs_per_s else int(frames * self.macs_per_s / load_pps)
+        )
+        return min(macs, in_time, self.table_macs)
 
     def strength(self, flows: int) -> float:
         """Capacity with so many flows, as a multiple of that with one (flows come in turn)."""

@@ -47,6 +47,8 @@ DEADLINE_S = 60.0
 _EACH = 250
 """Frames of each direction in a trial."""
 _SIZE = 128
+_ENDS = {"destination": 0, "source": 6}
+"""Where the MAC addresses are [bytes]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,10 +229,23 @@ def test_an_aborted_trial_leaves_no_trace(bench: Bench, loop: Loop) -> None:
         Profile(tags=(100,)),
         Profile(tags=(100, 200)),
         Profile(vxlan=4242),
+        Profile(macs=25),
+        Profile(macs=10, macs_as="destination", tags=(100,), flows=25),
         Profile(sizes=(118, 570, 1518), flows=25, tags=(100,), vxlan=4242),
         Profile(replay=Replayed("three", tuple(bytes([n]) * (60 + n) for n in range(3)))),
     ],
-    ids=["sizes", "flows", "bursts", "VLAN", "QinQ", "VXLAN", "all in VXLAN", "replay"],
+    ids=[
+        "sizes",
+        "flows",
+        "bursts",
+        "VLAN",
+        "QinQ",
+        "VXLAN",
+        "MACs",
+        "to MACs",
+        "all in VXLAN",
+        "replay",
+    ],
 )
 def test_what_it_says_that_it_can_send_it_can(bench: Bench, loop: Loop, profile: Profile) -> None:
     """And what it cannot it refuses, before it sends a frame; the next trial is clean."""
@@ -248,13 +263,14 @@ def test_what_it_says_that_it_can_send_it_can(bench: Bench, loop: Loop, profile:
     check_clean(bench, generator)
 
 
-@pytest.mark.parametrize("what", ["flows", "burst_frames", "tags"])
+@pytest.mark.parametrize("what", ["flows", "burst_frames", "tags", "macs"])
 def test_one_more_than_it_can_is_refused(bench: Bench, loop: Loop, what: str) -> None:
     able = loop.generator.capabilities
     beyond = {
         "flows": Profile(flows=able.max_flows + 1),
         "burst_frames": Profile(burst_frames=able.max_burst_frames + 1),
         "tags": Profile(tags=tuple(range(1, able.max_tags + 2))),
+        "macs": Profile(macs=able.max_macs + 1),
     }[what]
     with pytest.raises(InputError, match="can send"):
         loop.generator.start(offer_of(bench, beyond))
@@ -335,5 +351,11 @@ def check_frames(frames: Sequence[bytes], profile: Profile) -> None:
         assert ports == {b"\x12\xb5"}
         assert header == {b"\x08\0\0\0" + profile.vxlan.to_bytes(3, "big") + b"\0"}
         after += 50  # the inner frame's
+    ends = {part: Counter(frame[at : at + 6] for frame in frames) for part, at in _ENDS.items()}
+    for part, macs in ends.items():
+        varied = part == profile.macs_as and profile.macs > 1
+        assert set(macs.values()) == {_EACH // profile.macs if varied else _EACH}
+    if profile.macs_as == "destination":
+        assert set(ends["source"]) <= set(ends["destination"]), "to where they come from"
     flows = {frame[after + 14 : after + 26] for frame in frames}  # addresses and ports
     assert len(flows) == profile.flows

@@ -59,6 +59,8 @@ class Direction:
     order: Sequence[int] = (0,)
     """The sizes that frames have in turn, as places in `shapes`."""
     flows: int = 1
+    macs: int = 1
+    """MAC addresses that frames have in turn, see `Profile`."""
     replay: bool = False
     """Whether the shapes are exact frames, without stamps, to be sent in turn."""
 
@@ -190,6 +192,7 @@ class Engine:
             direction.shapes,
             order=direction.order,
             flows=direction.flows,
+            macs=direction.macs,
             stream_id=stream_id,
             intended=intended,
             timed=timed,

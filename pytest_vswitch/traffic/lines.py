@@ -69,10 +69,10 @@ class Lines:
         """Whether the rows from `start` on hold frame `first` and the following there."""
         for done in range(0, count, _BLOCK):
             phase = (first + done) % self._period
-            end = phase + min(_BLOCK, count - done)
-            shift = start + done - phase
-            if not all(size.is_right(phase, end, shift) for size in self._sizes):
-                return False
+            block = min(_BLOCK, count - done)
+            for size in self._sizes:
+                if not size.is_right(phase, block, start + done):
+                    return False
         return True
 
 
@@ -88,10 +88,19 @@ class _Size:
             (len(rows),), kind, rows, begin, rows.strides[:1]
         )
         self._places = np.flatnonzero(mine)
+        self._after: dict[int, Words] = {}  # places of a block, by its first
         self._before = [0, *np.cumsum(mine).tolist()]
         self._image = row.view(np.uint8)[begin:end].tobytes() * min(_BLOCK, len(self._places))
 
-    def is_right(self, begin: int, end: int, shift: int) -> bool:
-        """Whether those of this size are, among places `begin` to before `end` of the order."""
-        places = self._places[self._before[begin] : self._before[end]]
-        return self._image.startswith(self._pieces[places + shift].data)
+    def is_right(self, phase: int, count: int, start: int) -> bool:
+        """Whether those of this size are, among `count` rows from `start` on.
+
+        `phase` is the first one's place in the order.
+        """
+        before = self._before[phase]
+        places = self._after.get(phase)
+        if places is None:
+            places = self._places[before : self._before[phase + _BLOCK]] - phase
+            self._after[phase] = places
+        mine = self._before[phase + count] - before
+        return self._image.startswith(self._pieces[start:][places[:mine]].data)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Literal
 
 from pytest_vswitch.traffic import imix, overlay
 from pytest_vswitch.traffic.frames import FCS_BYTES, MIN_FRAME_BYTES, VLAN_BYTES
@@ -35,6 +36,11 @@ class Profile:
     """Sent in turn into every port, in place of the generator's own frames."""
     vxlan: int | None = None
     """VXLAN network identifier (RFC 7348): frames are within others, of which sizes tell."""
+    macs: int = 1
+    """MAC addresses of each direction that frames have in turn; see `macs`."""
+    macs_as: Literal["source", "destination"] = "source"
+    """What these are. A bridge that has learned where they are forwards none of the frames to
+    them: they are at the port that the frames are sent into."""
 
     def mean_bytes(self, frame_bytes: int) -> float:
         """Mean frame size [bytes], FCS included; `frame_bytes` if there is but one."""
@@ -67,6 +73,10 @@ class Profile:
             told["vlan"] = ".".join(map(str, self.tags))
         if self.vxlan is not None:
             told["vxlan"] = self.vxlan
+        if self.macs > 1:
+            told["macs"] = self.macs
+        if self.macs_as == "destination":
+            told["macs_as"] = self.macs_as
         if self.replay:
             told["pcap"] = self.replay.name
         return told
@@ -92,6 +102,8 @@ class Capabilities:
     """Whether it can send exact frames in a loop."""
     vxlan: bool = False
     """Whether it can send frames within frames."""
+    max_macs: int = 1
+    """Addresses of each direction; with more than one, as destination, too."""
 
     def lacks(self, profile: Profile) -> str | None:
         """What of `profile` cannot be sent, as the end of a sentence; None if all can."""
@@ -107,4 +119,6 @@ class Capabilities:
             return f"can send {self.max_tags} VLAN tags, not {len(profile.tags)}"
         if profile.vxlan is not None and not self.vxlan:
             return "cannot send VXLAN frames"
+        if profile.macs > self.max_macs:
+            return f"can send {self.max_macs:,} MAC addresses, not {profile.macs:,}"
         return None

@@ -133,6 +133,14 @@ class Ring:
         In memory that is shared with a server, nothing more is known.
         """
 
+    @property
+    def merges(self) -> bool:
+        """Whether it puts together what comes on several queues, in no order between them."""
+        return False
+
+    def number_by(self, word: int) -> None:
+        """Which word of a row numbers frames from now on, for a ring that merges."""
+
     def link(self, slot: int) -> int:
         """Which link of the port the frame in this slot came from, if it has several."""
         del slot

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.topologies.sim import SimulatedDut
+from pytest_vswitch.traffic import macs
 from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer, Silence
 from pytest_vswitch.traffic.latency import Histogram
 from pytest_vswitch.traffic.profile import Capabilities
@@ -59,7 +60,7 @@ class SimulatedGenerator:
 
     @property
     def capabilities(self) -> Capabilities:
-        return Capabilities(mixed_sizes=True, max_flows=1_000_000, vxlan=True)
+        return Capabilities(mixed_sizes=True, max_flows=1_000_000, vxlan=True, max_macs=macs.MOST)
 
     def exchange(
         self, frames: Mapping[int, Sequence[bytes]], *, wait_s: float
@@ -96,6 +97,8 @@ class SimulatedGenerator:
             offer.duration_s,
             flows=offer.profile.flows,
             encapsulated=offer.profile.vxlan is not None,
+            macs=offer.profile.macs,
+            to_macs=offer.profile.macs_as == "destination",
         )
         spacing_s = directions / offer.rate_pps
         load_pps = sent * directions / offer.duration_s

@@ -8,7 +8,8 @@ judged by itself (still in numpy, so that a lossy DUT does not slow the generato
 Every frame received is one of:
 
 - received: right in every byte, stamp included, and seen for the first time;
-  also `reordered` if a later frame of the stream came before it (RFC 4737 section 3);
+  also `reordered` if a later frame of the stream came before it (RFC 4737 section 3), or a
+  later one of its flow, where there are several queues;
 - duplicated: right in every byte, but received before;
 - corrupted: of this stream (by its stream id or by its whole stamp), a byte is wrong;
 - foreign: everything else. Frames of an earlier trial are foreign, for the stream id
@@ -34,6 +35,7 @@ from pytest_vswitch.traffic.frames import STAMP_BYTES
 from pytest_vswitch.traffic.generator import Announcement, DirectionCounts, Silence
 from pytest_vswitch.traffic.latency import Delays
 from pytest_vswitch.traffic.lines import Heads
+from pytest_vswitch.traffic.order import FlowOrder
 from pytest_vswitch.traffic.pattern import Pattern, Shape
 from pytest_vswitch.traffic.pieces import join_rows
 from pytest_vswitch.traffic.port import Port
@@ -61,6 +63,7 @@ class Stream:
         *,
         order: Sequence[int] = (0,),
         flows: int = 1,
+        macs: int = 1,
         stream_id: int,
         intended: int,
         timed: bool = True,
@@ -95,34 +98,38 @@ class Stream:
         # The same by batch, for frames that come back in order: (next batch's first, time).
         self._batches: deque[tuple[int, int]] = deque()
 
-        def pattern(frames: Sequence[bytes], stamp: int, run: int) -> Pattern:
-            return Pattern(
-                frames, stamp, order=order, flow_count=flows, stream_id=stream_id, run=run
-            )
+        def pattern(frames: Sequence[bytes], end: int, run: int) -> Pattern:
+            stamp, mac = shapes[0].stamps[end], shapes[0].macs[end]
+            count = {"flow_count": flows, "mac_count": macs, "mac": mac}
+            return Pattern(frames, stamp, order=order, stream_id=stream_id, run=run, **count)
 
         self._tx = tx.tx
-        self._sent = pattern([s.frame for s in shapes], shapes[0].stamps[0], self._tx.size)
+        self._sent = pattern([s.frame for s in shapes], 0, self._tx.size)
         word = self._sent.word
         self._tx.lay_out(self._sent.capacity, self._sent.pad)
         self._tx.rows[:] = self._sent.row
         self._tx_sequence = self._tx.rows[:, word]
         self._tx_time = self._tx.rows[:, word + 1]
         self._tx_time[:] = 1
+        self._tx_columns = self._sent.all_in(self._tx.rows, self._tx.lengths)
         self._count = np.arange(self._tx.size, dtype=np.int64)
 
         self._rx = rx.rx
-        self._right = pattern([s.expected for s in shapes], shapes[0].stamps[1], self._rx.size)
+        self._right = pattern([s.expected for s in shapes], 1, self._rx.size)
         self._word = self._right.word
         # No room for more than the longest frame: what is longer arrives in two pieces.
         self._rx.lay_out(self._right.capacity, self._right.pad)
+        self._rx.number_by(self._word)
+        self._order = FlowOrder(flows) if self._rx.merges else None
         self._stream_id = stream_id
         self._image_bytes = bytearray(self._right.image().tobytes())
         self._image = np.frombuffer(self._image_bytes, np.int64).reshape(-1, self._right.head)
+        self._image_flows = self._right.flows_in(self._image)
         self._heads = Heads(self._rx.rows, self._right.head)
         self._lines = self._right.lines(self._rx.rows)
         if self._lines:
             self._rx.rows[:] = self._right.row
-        self._empty = self._right.capacity << 32
+        self._empty = np.full(self._rx.size, self._right.capacity << 32, np.int64)
 
         # When each frame under way left, if the ports know that better than the ledger.
         self._left: Words | None = None
@@ -217,10 +224,7 @@ class Stream:
             np.add(self._count[:step], self.accepted, out=self._tx_sequence[slot:end])
             if self._timed:
                 self._tx_time[slot:end] = now_ns
-            self._sent.write_flows(self._tx.rows[slot:end], self.accepted)
-            if self._sent.mixed:
-                self._sent.write_sizes(self._tx.rows[slot:end], self.accepted)
-                self._tx.lengths[slot:end] = self._sent.lengths.of(self.accepted, step)
+            self._tx_columns.write(slot, end, self.accepted)
             self._ledger[entry : entry + step] = now_ns
             self.accepted += step
             slot = end & (self._tx.size - 1)
@@ -313,7 +317,7 @@ class Stream:
         image = self._image[place : place + count]
         np.add(self._count[:count], first, out=image[:, self._word])
         image[:, self._word + 1] = sent
-        self._right.write_flows(image, first)
+        self._image_flows.write(place, place + count, first)
         # Faster than numpy: it compares the memory, at that place.
         if not self._image_bytes.startswith(
             self._heads.of(slot, end).data, 8 * self._right.head * place
@@ -322,13 +326,15 @@ class Stream:
         if self._lines:
             if not self._lines.are_right(slot, first, count):
                 return 0
-            lengths[:] = self._empty
+            lengths[:] = self._empty[:count]
         if self._left is not None and rx.times is not None:
             numbers = first + self._count[:count]
             self._time(rx.times[slot:end], numbers, self._left[entry : entry + count])
         elif self._timed:
             self._time_run(now_ns, first, first + count)
         np.negative(sent, out=sent)
+        if self._order:
+            self._order.note_run(first, count)
         self._next = first + count
         self.received += count
         return count
@@ -355,7 +361,7 @@ class Stream:
         used = count
         if np.any(lengths & NEXT):
             rows, lengths, used = join_rows(rx, slots, rows, lengths)
-        rx.lengths[slots[:used]] = self._empty
+        rx.lengths[slots[:used]] = self._empty[:used]
         if self._lines:
             rx.rows[slots[:used]] = self._right.row
         lengths >>= 32
@@ -400,7 +406,10 @@ class Stream:
             self.duplicated += len(sequence) - len(first)
             sequence, came = sequence[np.sort(first)], came[np.sort(first)]
         highest = np.maximum.accumulate(np.concatenate(([self._next - 1], sequence)))
-        self.reordered += int(np.count_nonzero(sequence < highest[:-1]))
+        if self._order:
+            self.reordered += self._order.late(sequence)
+        else:
+            self.reordered += int(np.count_nonzero(sequence < highest[:-1]))
         self._next = int(highest[-1]) + 1
         self.received += len(sequence)
         entries = sequence & (_LEDGER - 1)

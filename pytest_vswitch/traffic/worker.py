@@ -4,7 +4,8 @@ Reads one JSON object per line from its standard input and answers likewise:
 
     {"do": "connect", "ports": [...], "ring": 1024}
         each port {"socket", "id", "secret"} for memif, {"interface"} for af_packet;
-        a memif server that sends on several queues wants as many {"rings": n};
+        a memif server that sends on several queues wants as many {"rings": n}, and takes
+        frames on several of them with {"queues": n};
         a memif port with {"also": [socket, ...]} floods its frames to those servers, too; one
         with {"piece": n} has buffers of n bytes, and longer frames in several
         -> {"event": "connected", "peers": [...], "numpy": "..."}
@@ -12,7 +13,7 @@ Reads one JSON object per line from its standard input and answers likewise:
         -> {"event": "exchanged", "frames": {"0": [hex, ...], ...}}
     {"do": "start", "directions": [...], "rate_pps": r, "duration_s": s, "burst_frames": n}
         each direction {"tx", "rx", "shapes": [{"frame", "expected", "stamps"}, ...], "order",
-        "flows"}, see `engine.Direction`; exact frames come with {"replay": true}
+        "flows", "macs"}, see `engine.Direction`; exact frames come with {"replay": true}
         -> {"event": "counts", "directions": [...]}
         {"patient": true}: a memif server that goes is waited for, its ring is full meanwhile
     {"do": "recount"} -> {"event": "counts", "directions": [...]}
@@ -143,6 +144,7 @@ class Worker:
                 shapes=[_shape(shape) for shape in direction["shapes"]],
                 order=direction["order"],
                 flows=direction["flows"],
+                macs=direction.get("macs", 1),
                 replay=direction.get("replay", False),
             )
             for direction in command["directions"]
@@ -186,6 +188,7 @@ class Worker:
                 secret=wanted["secret"],
                 ring_size=ring_size,
                 rings=wanted.get("rings", 1),
+                queues=wanted.get("queues", 1),
             )
             for socket in (wanted["socket"], *wanted.get("also", ()))
         ]
@@ -257,7 +260,7 @@ class Worker:
 
 def _shape(told: Mapping[str, Any]) -> Shape:
     frame, expected = bytes.fromhex(told["frame"]), bytes.fromhex(told["expected"])
-    return Shape(frame, expected, tuple(told["stamps"]))
+    return Shape(frame, expected, tuple(told["stamps"]), tuple(told.get("macs", (0, 0))))
 
 
 def _counts(counts: Sequence[DirectionCounts]) -> dict[str, object]:

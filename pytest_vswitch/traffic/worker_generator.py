@@ -12,7 +12,7 @@ import pytest_vswitch
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.topologies.topology import Flow
-from pytest_vswitch.traffic import flows, frames
+from pytest_vswitch.traffic import flows, frames, macs
 from pytest_vswitch.traffic.generator import (
     Announcement,
     DirectionCounts,
@@ -28,6 +28,7 @@ _TICK_US = 100.0
 """How long a worker that shares its core may sleep between two looks; see `engine`."""
 _TAGS = 2
 _FLOWS_TRIED = 16
+_MAC_PLACES = {"source": 6, "destination": 0}
 
 
 class Way(Protocol):
@@ -104,6 +105,7 @@ class WorkerGenerator:
             max_tags=_TAGS,
             replay=True,
             vxlan=True,
+            max_macs=macs.MOST,
         )
 
     @property
@@ -217,6 +219,7 @@ class WorkerGenerator:
             "shapes": [self._shape(tx_port, size, profile) for size in sizes],
             "order": [sizes.index(size) for size in order],
             "flows": profile.flows,
+            "macs": profile.macs,
         }
 
     def _replay(self, tx_port: int, exact: Sequence[bytes]) -> dict[str, object]:
@@ -234,6 +237,8 @@ class WorkerGenerator:
 
     def _shape(self, tx_port: int, frame_bytes: int, profile: Profile) -> dict[str, object]:
         frame = frames.template(self._way.flow(tx_port), frame_bytes, profile.tags, profile.vxlan)
+        source, place = frame[6:12], _MAC_PLACES[profile.macs_as]
+        frame = macs.put(frame, source, 0, place)
         expected = self._way.transform(frame, tx_port)
         stamps = [frames.stamp_offset(frame), frames.stamp_offset(expected)]
         if profile.flows > 1:
@@ -244,7 +249,21 @@ class WorkerGenerator:
                         "flows: the topology's transform() changes a frame's source address or "
                         "UDP source port, so what comes back cannot be told apart"
                     )
-        return {"frame": frame.hex(), "expected": expected.hex(), "stamps": stamps}
+        shape: dict[str, object] = {
+            "frame": frame.hex(),
+            "expected": expected.hex(),
+            "stamps": stamps,
+        }
+        if profile.macs > 1:
+            other = self._way.transform(macs.put(frame, source, profile.macs - 1, place), tx_port)
+            for there in _MAC_PLACES.values():
+                if other == macs.put(expected, source, profile.macs - 1, there):
+                    return {**shape, "macs": [place, there]}
+            raise InputError(
+                f"{profile.macs} MAC addresses: the topology's transform() does not leave them in "
+                "a frame, so what comes back cannot be told apart"
+            )
+        return shape
 
 
 def _counts(direction: Mapping[str, Any]) -> DirectionCounts:

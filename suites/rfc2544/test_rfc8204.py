@@ -53,6 +53,20 @@ def test_learning(wired: Wired, measure: Measure, threshold: Threshold, frame_by
     threshold.check(case)
 
 
+def test_address_learning(
+    wired: Wired, measure: Measure, threshold: Threshold, frame_bytes: int
+) -> None:
+    """Steps: send frames from new MAC addresses, then frames to them into the same port; search
+    the highest rate, and the largest number, at which none of these comes out of the other.
+
+    Verify: books balance; each threshold of the lab for this case is met.
+    """
+    if wired.generator.capabilities.max_macs <= 100:
+        pytest.skip(f"{wired.generator.description} cannot send more than 100 MAC addresses")
+    case, _ = measure.address_learning(wired, frame_bytes=frame_bytes)
+    threshold.check(case)
+
+
 def test_overlay(wired: Wired, measure: Measure, threshold: Threshold, frame_bytes: int) -> None:
     """Steps: send exact frames within VXLAN (RFC 7348); search the no-drop rate of plain
     frames, of VXLAN frames of the same size on the wire, and of plain ones.

@@ -22,6 +22,7 @@ MEASUREMENTS = {
     "scalability": "knee: 90% of the throughput",
     "scalability_cores": "knee: 90% of the throughput of each",
     "learning": "flows learned per second",
+    "address_learning": "addresses learned per second",
     "overlay": "throughput in VXLAN",
     "cost": "CPU time per frame",
     "neighbour": "throughput kept beside a load",

@@ -65,6 +65,8 @@ def test_a_generator_that_cannot_is_told_before_it_sends(session: Session) -> No
         ("--vxlan=1 --frame-size=64", "--frame-size 64: must lie between 114 (Ethernet's least, i"),
         ("--vxlan=1 --imix=simple", "--imix simple: frames of 64 bytes; they must have 114 to 15"),
         ("--flows=0", "--flows 0: must be at least 1"),
+        ("--macs=0", "--macs 0: must be at least 1"),
+        ("--macs=2 --pcap=x.pcap", "--pcap x.pcap: its frames are as they are; --burst alone"),
     ],
 )
 def test_refused_before_anything_starts(session: Session, options: str, why: str) -> None:

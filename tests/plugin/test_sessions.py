@@ -30,6 +30,7 @@ def test_help_shows_every_option(session: Session) -> None:
         "--frame-size",
         "--imix",
         "--flows",
+        "--macs",
         "--vlan",
         "--vxlan",
         "--burst",

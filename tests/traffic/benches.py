@@ -42,6 +42,7 @@ class Memif:
     faults: Sequence[str] = tuple(FAULTS)
     rate_pps: float = 2000.0
     too_fast_pps: float = 100e6
+    queues: int = 1
 
     def transform(self, frame: bytes) -> bytes:
         return swap(frame)
@@ -71,7 +72,7 @@ class Memif:
             return kept
 
         ports = [MemifPort(path.name, str(path), 10e9) for path in sockets]
-        made = on_sockets(self.host, ports, Crossed(swap))
+        made = on_sockets(self.host, ports, Crossed(swap), queues=self.queues)
         with Server(sockets, hand_on) as server, made as generator:
             yield Loop(
                 generator,
@@ -145,6 +146,8 @@ class Simulated:
 BENCHES: dict[str, Callable[[LocalHost], Bench]] = {
     "af_packet": lambda host: Interfaces(host, af_packet, too_fast_pps=5e6),
     "memif": Memif,
+    "memif, 2 queues": lambda host: Memif(host, queues=2),
+    "memif, 4 queues": lambda host: Memif(host, queues=4),
     "scapy": lambda host: Interfaces(host, scapy, too_fast_pps=1e6),
     "sim": lambda host: Simulated(),
     "trex": Emulated,

@@ -1,8 +1,8 @@
 """A memif server that forwards between two interfaces and errs on purpose.
 
 Written from the protocol's description alone, not with the code under test. It
-copies each frame from the ring that its client fills, lets a fault make of it what
-it likes, and puts the outcome into the other client's ring.
+copies each frame from a ring that its client fills, lets a fault make of it what
+it likes, and puts the outcome into the other client's ring of the same number.
 """
 
 from __future__ import annotations
@@ -92,7 +92,8 @@ class Interface:
         self.listener.bind(str(path))
         self.listener.listen()
         self.listener.settimeout(DEADLINE_S)
-        self.rings: dict[bool, Ring] = {}
+        self.rings: dict[bool, list[Ring]] = {True: [], False: []}
+        """By whether they lead here, from queue 0 on."""
 
     def serve(self) -> None:
         self.control, _ = self.listener.accept()
@@ -117,8 +118,9 @@ class Interface:
             self.control.send(message(ACK))
         assert region is not None
         for flags, index, number, offset, log2_size, _ in offers:
-            assert (index, number) == (0, 0)
-            self.rings[flags == 1] = Ring(region, offset, 1 << log2_size)
+            mine = self.rings[flags == 1]
+            assert (index, number) == (len(mine), 0)
+            mine.append(Ring(region, offset, 1 << log2_size))
         self.control.send(message(CONNECTED, "<32s", b"errs"))
 
 
@@ -133,6 +135,8 @@ class Server:
         self.error: BaseException | None = None
         self.seen = [0, 0]
         """Frames received by each port."""
+        self.by_queue: tuple[dict[int, list[bytes]], dict[int, list[bytes]]] = ({}, {})
+        """The frames themselves, by port and queue."""
 
     def die(self) -> None:
         """Close all connections without a word."""
@@ -169,15 +173,18 @@ class Server:
                     interface.control.close()
 
     def _forward(self, port: int) -> bool:
-        source = self._interfaces[port].rings[True]
-        target = self._interfaces[1 - port].rings[False]
+        sources = self._interfaces[port].rings[True]
+        targets = self._interfaces[1 - port].rings[False]
         moved = False
-        # Room for what a fault may add: nothing is lost but on purpose.
-        while source.free() and target.free() > 16:
-            for frame in self._fault(port, self.seen[port], source.take()):
-                target.put(frame)
-            self.seen[port] += 1
-            moved = True
+        for queue, (source, target) in enumerate(zip(sources, targets, strict=True)):
+            # Room for what a fault may add: nothing is lost but on purpose.
+            while source.free() and target.free() > 16:
+                frame = source.take()
+                self.by_queue[port].setdefault(queue, []).append(frame)
+                for made in self._fault(port, self.seen[port], frame):
+                    target.put(made)
+                self.seen[port] += 1
+                moved = True
         return moved
 
 

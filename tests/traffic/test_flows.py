@@ -53,10 +53,10 @@ def test_patterns_hold_what_put_makes(sizes: tuple[int, ...]) -> None:
     order = tuple(range(len(sizes)))
     pattern = Pattern(templates, stamp, order=order, flow_count=count, stream_id=7, run=run)
     rows = np.tile(pattern.row, (run, 1))
-    pattern.write_sizes(rows, first)
-    pattern.write_flows(rows, first)
-    lengths = pattern.lengths.of(first, run) >> 32
-    for number, (row, length) in enumerate(zip(rows, lengths.tolist(), strict=True), first):
+    lengths = np.full(run, len(templates[0]) << 32)
+    pattern.all_in(rows, lengths).write(0, run, first)
+    for number, (row, told) in enumerate(zip(rows, lengths.tolist(), strict=True), first):
+        length = told >> 32
         template = templates[order[number % len(order)]]
         expected = bytearray(flows.put(template, stamp, number % count * flows.step(count) % count))
         expected[stamp : stamp + frames.STAMP_BYTES] = b"\x07" + bytes(17)
@@ -69,7 +69,7 @@ def test_every_flow_has_its_share() -> None:
     template = frames.template(plain_flow(0, 1), 64)
     pattern = Pattern([template], 42, flow_count=25, stream_id=7, run=250)
     rows = np.tile(pattern.row, (250, 1))
-    pattern.write_flows(rows, 0)
+    pattern.flows_in(rows).write(0, 250, 0)
     seen = Counter(row.tobytes()[pattern.pad + 26 : pattern.pad + 36] for row in rows)
     assert set(seen.values()) == {10}
     assert len(seen) == 25

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 from pytest_vswitch.apps import dpdk, memif, testpmd
-from pytest_vswitch.errors import DutError
+from pytest_vswitch.errors import DutError, InputError
 from pytest_vswitch.hosts.host import Host, Process, check_runs, end
 from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
@@ -128,7 +128,12 @@ class Kind:
     MAX_MTU: int = 1500
 
     def preflight(self, lab: Lab, host: Host) -> None:
-        """Raise InputError when the peer's testpmd is not there."""
+        """Raise InputError when the peer's testpmd is not there, or would lack queues."""
+        if lab.guest.queues > 1:
+            raise InputError(
+                f"{lab.where('guest', 'queues')}: a memif peer has one queue of each port; take "
+                "`queues` out"
+            )
         dpdk.require(lab, host, "guest")
 
     def vcpus(self, lab: Lab) -> int:

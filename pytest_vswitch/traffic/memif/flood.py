@@ -8,21 +8,15 @@ same frames; a server that goes away is left out from then on.
 
 from __future__ import annotations
 
-import mmap
 import select
 from collections.abc import Sequence
 
 import numpy as np
 
 from pytest_vswitch.traffic.memif.port import MemifPort
+from pytest_vswitch.traffic.memif.queues import OwnRing, copy_frames, whole_frames
 from pytest_vswitch.traffic.port import refuse_length
-from pytest_vswitch.traffic.ring import (
-    MAX_FRAME_BYTES,
-    NEXT,
-    Ring,
-    buffer_bytes,
-    header_bytes,
-)
+from pytest_vswitch.traffic.ring import MAX_FRAME_BYTES, Ring
 
 
 class FloodPort:
@@ -87,21 +81,7 @@ class FloodPort:
             link.close()
 
 
-class _OwnRing(Ring):
-    """A ring in this process's own memory, laid out as those of its links are."""
-
-    def __init__(self, rings: Sequence[Ring], name: str, size: int) -> None:
-        memory = mmap.mmap(-1, header_bytes(size) + buffer_bytes(size))
-        super().__init__(memory, name, size, 0, header_bytes(size))
-        self._rings = rings
-
-    def lay_out(self, capacity: int, pad: int = 0) -> None:
-        super().lay_out(capacity, pad)
-        for ring in self._rings:
-            ring.lay_out(capacity, pad)
-
-
-class FloodRing(_OwnRing):
+class FloodRing(OwnRing):
     """Frames that are given to every link at once, in the same slots."""
 
     def __init__(self, links: Sequence[MemifPort], name: str, size: int) -> None:
@@ -126,7 +106,7 @@ class FloodRing(_OwnRing):
         return max((link.tx.pending() for link in self._links), default=0)
 
 
-class GatherRing(_OwnRing):
+class GatherRing(OwnRing):
     """Frames of all links, gathered when one looks whether there are any."""
 
     def __init__(self, links: Sequence[MemifPort], name: str, size: int) -> None:
@@ -134,7 +114,6 @@ class GatherRing(_OwnRing):
         self._links = links
         self._numbers = {id(link): number for number, link in enumerate(links)}
         self._origins = np.zeros(size, np.int8)
-        self._count = np.arange(size, dtype=np.int64)
 
     def link(self, slot: int) -> int:
         return int(self._origins[slot])
@@ -146,19 +125,10 @@ class GatherRing(_OwnRing):
 
     def _gather(self, ring: Ring, number: int) -> None:
         """Take whole frames only: those of another link must not come between their parts."""
-        count = min(ring.filled(), self.size - super().filled())
-        if not count:
-            return
-        mask = self.size - 1
-        there = (ring.slot + self._count[:count]) & mask
-        lengths = ring.lengths[there]
-        if lengths[-1] & NEXT:
-            ends = np.flatnonzero((lengths & NEXT) == 0)
-            count = int(ends[-1]) + 1 if len(ends) else count if count == self.size else 0
-            there, lengths = there[:count], lengths[:count]
-        here = (self.tail + self._count[:count]) & mask
-        self.rows[here] = ring.rows[there]
-        self.lengths[here] = lengths
+        there = whole_frames(ring, self.size - super().filled())
+        count = len(there)
+        here = (self.tail + self._count[:count]) & (self.size - 1)
+        copy_frames(ring, there, self, here)
         self._origins[here] = number
         ring.lengths[there] = ring.capacity << 32
         ring.give_back(count)

@@ -36,6 +36,11 @@ _DISCONNECT = struct.Struct("<I96s")
 _ETHERNET = 0
 _TO_SERVER = 1  # the only flag of ADD_RING
 _SECRET_BYTES = 24
+_ADVICE = {
+    None: "its id and secret must be those of the topology's port",
+    ADD_RING: "it must have as many queues as the generator, see `generator.queues`",
+}
+"""By what was refused."""
 _NAMES = {
     ACK: "ACK",
     HELLO: "HELLO",
@@ -177,7 +182,7 @@ class Control:
         if kind == DISCONNECT:
             raise DutError(
                 f"memif {self._path}: the server refused interface id {self._id} {doing}: "
-                f"{_reason(message)}; its id and secret must be those of the topology's port"
+                f"{_reason(message)}; {_ADVICE.get(after, _ADVICE[None])}"
             )
         if kind != expected or len(message) != MESSAGE_BYTES:
             raise DutError(
