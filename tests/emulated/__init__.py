@@ -1,0 +1,1 @@
+"""Hosts with cards and programs that no machine here has: stateful, strict, breakable."""

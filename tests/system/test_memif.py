@@ -15,8 +15,8 @@ from pytest_vswitch.errors import DutError
 from pytest_vswitch.measure.functional import FunctionalError, check_functional
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.run import Run
-from pytest_vswitch.traffic.profile import Profile
 from pytest_vswitch.topologies.chain import Chain
+from pytest_vswitch.traffic.profile import Profile
 from tests.system import running
 from tests.system.conftest import Start
 from tests.system.machine import Machine, process, processes
