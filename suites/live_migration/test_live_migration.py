@@ -24,6 +24,7 @@ def test_frames_return_exactly(live_migration: Wired, measure: Measure, frame_by
     measure.functional(live_migration, frame_bytes=frame_bytes)
 
 
+@pytest.mark.usefixtures("movable")
 def test_migration(
     live_migration: Wired, measure: Measure, threshold: Threshold, frame_bytes: int
 ) -> None:
@@ -39,6 +40,7 @@ def test_migration(
     threshold.check(case)
 
 
+@pytest.mark.usefixtures("movable")
 @pytest.mark.parametrize(
     ("why", "move"),
     [("cancelled", cancelled), ("target_dies", killed), ("target_too_small", too_small)],
@@ -67,6 +69,7 @@ def test_throughput(
     threshold.check(case)
 
 
+@pytest.mark.usefixtures("movable")
 def test_bonded_migration(
     bonded_migration: Wired, measure: Measure, threshold: Threshold, frame_bytes: int
 ) -> None:

@@ -24,24 +24,20 @@ def test_frames_are_routed_exactly(phy_vm_phy: Wired, measure: Measure, frame_by
     measure.functional(phy_vm_phy, frame_bytes=frame_bytes)
 
 
-def test_expired_frames_are_not_routed(
-    phy_vm_phy: Wired, measure: Measure, frame_bytes: int
-) -> None:
+def test_expired_frames_are_not_routed(router: Wired, measure: Measure, frame_bytes: int) -> None:
     """Steps: send frames with a time to live of 1 (RFC 1812, 5.3.1), and good ones between.
 
     Verify: the good ones come back, the others nowhere.
     """
-    measure.refusal(phy_vm_phy, frame_bytes=frame_bytes, ttl=1)
+    measure.refusal(router, frame_bytes=frame_bytes, ttl=1)
 
 
-def test_frames_to_others_are_not_routed(
-    phy_vm_phy: Wired, measure: Measure, frame_bytes: int
-) -> None:
+def test_frames_to_others_are_not_routed(router: Wired, measure: Measure, frame_bytes: int) -> None:
     """Steps: send frames to a foreign MAC address, and good ones between.
 
     Verify: the good ones come back, the others nowhere.
     """
-    measure.refusal(phy_vm_phy, frame_bytes=frame_bytes, dst_mac=FOREIGN_MAC)
+    measure.refusal(router, frame_bytes=frame_bytes, dst_mac=FOREIGN_MAC)
 
 
 def test_throughput(
