@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from pytest_vswitch.errors import DeadlineError, DutError, HostError, InputError
-from pytest_vswitch.hosts.host import Host, Process, check_runs
+from pytest_vswitch.hosts.host import Host, Process, check_runs, end
 
 PACKAGE = "openvswitch-switch-dpdk"
 
@@ -298,6 +298,18 @@ class OpenVswitch:
                 f"Open vSwitch cannot set up port {failed[1]}: {failed[2]}; "
                 f"its last output:\n    {log}"
             )
+
+    def kill(self, links: Iterable[str]) -> None:
+        """SIGKILL to the switch; its database stays. Raises DutError when it does not go.
+
+        What it had said of these ports' links is forgotten, lest the next one be believed to
+        have said it.
+        """
+        end(self._daemons[1])
+        words = ["--no-wait", "init"]
+        for name in links:
+            words += ["--", "clear", "Interface", name, "link_state"]
+        self._host.run(self._directory.vsctl(*words), timeout_s=_TOOL_S + 5.0)
 
     def wait_for_links(self, names: Sequence[str], *, timeout_s: int) -> None:
         """Until each port's link is up. Raises DeadlineError."""

@@ -26,20 +26,24 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Run]:
 
 
 @pytest.mark.parametrize(
-    ("topology", "component"),
+    ("topology", "vswitch", "component"),
     [
-        ("p2p", "host testpmd process"),
-        ("memif", "peer testpmd process"),
-        ("pvp", "guest"),
+        ("p2p", "testpmd", "host testpmd process"),
+        ("memif", "testpmd", "peer testpmd process"),
+        ("pvp", "testpmd", "guest"),
+        ("pvp", "ovs-dpdk", "Open vSwitch process"),
     ],
 )
-def test_a_component_is_reset_amid_traffic(run: Run, topology: str, component: str) -> None:
+def test_a_component_is_reset_amid_traffic(
+    run: Run, topology: str, vswitch: str, component: str
+) -> None:
     """Steps: restart it while frames are sent; exchange exact frames; one more trial.
 
     Verify: what is restarted as a whole is silent for as long as it takes to start; frames pass
     again, each exactly; the books of the trial afterwards balance at every hop.
     """
-    wired = run.wired(topology)
+    dut = run.lab.dut.model_copy(update={"vswitch": vswitch})
+    wired = run.rewired(topology, run.lab.model_copy(update={"dut": dut}))
     programs: Any = wired.topology
     assert component in programs.components
     trials: list[Trial] = []
@@ -56,6 +60,7 @@ def test_a_component_is_reset_amid_traffic(run: Run, topology: str, component: s
         assert seen.by_loss_s > 0
     check_functional(wired.topology, wired.generator, 256)
     assert trial(wired, 400, 0.5).lost == 0  # no more than the rings hold
+    run.unwire()
 
 
 def test_more_cores_forward(run: Run) -> None:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 
+from pytest_vswitch.apps import openvswitch
 from pytest_vswitch.apps.openvswitch import FlowCount, OpenVswitch, PortCounters
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Completed
@@ -179,6 +180,16 @@ class Counted:
         self.of_flows: list[FlowCount] = []
         self.of_pmds: dict[str, int] = {}
         self.asked_for_flows = 0
+        self.told: list[str] = []
+
+    def kill(self, links: Iterable[str]) -> None:
+        self.told.append(f"kill {' '.join(links)}")
+
+    def wait_for_links(self, names: Sequence[str], *, timeout_s: int) -> None:
+        self.told.append(f"wait for {' '.join(names)}")
+
+    def replace_flows(self, flows: Iterable[str]) -> None:
+        self.told += flows
 
     def counters(self) -> dict[int, PortCounters]:
         return dict(self.ports)
@@ -199,7 +210,8 @@ def counted() -> Counted:
 @pytest.fixture
 def switch(counted: Counted) -> Switch:
     numbers = {"a": 1, "b": 2, "vhost0": 3, "vhost1": 4}
-    return Switch(cast(OpenVswitch, counted), (), numbers, PAIRS, frozenset({"a"}), 1)
+    running = cast(OpenVswitch, counted)
+    return Switch(running, (), numbers, PAIRS, frozenset({"a"}), 1, spawn=lambda: running)
 
 
 def test_drops_are_told_by_its_own_words(switch: Switch, counted: Counted) -> None:
@@ -240,6 +252,21 @@ def test_a_flow_that_was_made_again_counts_on(switch: Switch, counted: Counted) 
         counted.of_flows = [FlowCount("in_port=1", 1, "drop", packets)]
         reading = switch.read()
         assert reading.ports["a"].discards["flow in_port=1 actions=drop"] == total
+
+
+def test_a_new_one_forwards_and_counts_anew(switch: Switch, counted: Counted) -> None:
+    counted.ports[1] = PortCounters(100, 0)
+    counted.ports[3] = PortCounters(0, 60)
+    counted.of_flows = [FlowCount("priority=0,in_port=1", 1, "drop", 40)]
+    switch.read()
+    switch.respawn()
+    assert counted.told[:2] == ["kill vhost0 vhost1", "wait for vhost0 vhost1"]
+    assert openvswitch.flow(1, 3) in counted.told
+    counted.ports[1] = PortCounters(50, 0)
+    counted.ports[3] = PortCounters(0, 40)
+    counted.of_flows = [FlowCount("priority=0,in_port=1", 1, "drop", 10)]
+    dropped = switch.read().ports["a"].discards
+    assert dropped["flow priority=0,in_port=1 actions=drop"] == 10
 
 
 def test_facts_of_a_trial(switch: Switch, counted: Counted) -> None:

@@ -7,7 +7,7 @@ sockets, on which the endpoints listen, so that it may be restarted under a runn
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final
 
 from pytest_vswitch.apps import openvswitch
@@ -29,13 +29,14 @@ from pytest_vswitch.machine import cpus
 from pytest_vswitch.topologies.counts import PortCounts
 from pytest_vswitch.topologies.lcores import LcorePlan
 from pytest_vswitch.topologies.ports import JUMBO_MTU, require_programs
-from pytest_vswitch.topologies.topology import NicPort
+from pytest_vswitch.topologies.topology import MemifPort, NicPort
 from pytest_vswitch.topologies.vswitches import Order, Reading
 
 LISTENS: Final = False
 MAX_MTU: Final = JUMBO_MTU
 LINKS: Final = ("vhost",)
 NAME: Final = "Open vSwitch"
+PROCESS: Final = "ovs-vswitchd"
 
 BRIDGE: Final = "vswitch-br0"
 """Also a TAP device; a name that no one else would use."""
@@ -74,8 +75,12 @@ class Switch:
         pairs: Sequence[tuple[str, str]],
         nics: frozenset[str],
         pmds: int,
+        spawn: Callable[[], OpenVswitch],
     ) -> None:
-        """`numbers` are those of the ports in OpenFlow, by name; `nics` count what they missed."""
+        """`numbers` are those of the ports in OpenFlow, by name; `nics` count what they missed.
+
+        `spawn` starts it anew, with the bridge that its database has.
+        """
         # Each polling thread sends on a queue of its own, the others share the first one.
         self.queues = 1 + pmds
         self.running = running
@@ -83,9 +88,13 @@ class Switch:
         self._numbers = numbers
         self._partner = {name: partner for pair in pairs for name, partner in (pair, pair[::-1])}
         self._nics = nics
-        self._unexplained = dict.fromkeys(numbers, 0)
+        self._spawn = spawn
+        self._count_anew()
+
+    def _count_anew(self) -> None:
+        self._unexplained = dict.fromkeys(self._numbers, 0)
         self._flows: dict[str, int] = {}
-        self._by_flows: dict[str, dict[str, int]] = {name: {} for name in numbers}
+        self._by_flows: dict[str, dict[str, int]] = {name: {} for name in self._numbers}
 
     @property
     def versions(self) -> Mapping[str, str]:
@@ -94,9 +103,22 @@ class Switch:
     def driver(self, port: str) -> str:
         return self.running.driver(port)
 
+    @property
+    def whole(self) -> str:
+        return f"{NAME} process"
+
+    def respawn(self) -> None:
+        self.running.kill(self._vhosts)
+        self.running = self._spawn()
+        self._count_anew()
+        self.forward()
+
+    @property
+    def _vhosts(self) -> list[str]:
+        return [name for name in self._numbers if name.startswith("vhost")]
+
     def forward(self) -> None:
-        vhosts = [name for name in self._numbers if name.startswith("vhost")]
-        self.running.wait_for_links(vhosts, timeout_s=_LINK_S)
+        self.running.wait_for_links(self._vhosts, timeout_s=_LINK_S)
         ways = [(self._numbers[a], self._numbers[b]) for a, b in self._partner.items()]
         self.running.replace_flows(
             [
@@ -236,18 +258,26 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
         )
         for device in (DATAPATH_DEVICE, BRIDGE):  # killed, it leaves them
             stack.enter_context(host.changing(Change("linked", device)))
-        process = stack.enter_context(
-            host.spawn(switch, name="ovs-vswitchd", why="the vSwitch, with DPDK")
-        )
-        running = OpenVswitch(host, directory, database, process, BRIDGE)
+        memifs = [port.socket for port in order.ports.ports if isinstance(port, MemifPort)]
+
+        def spawn() -> OpenVswitch:
+            if memifs:  # left by one that was killed
+                host.run(["rm", "-f", "--", *memifs])
+            process = stack.enter_context(
+                host.spawn(switch, name=PROCESS, why="the vSwitch, with DPDK")
+            )
+            return OpenVswitch(host, directory, database, process, BRIDGE)
+
+        running = spawn()
         running.add_bridge(ports)
         yield Switch(
             running,
-            ((database.name, tuple(serve)), (process.name, tuple(switch))),
+            ((database.name, tuple(serve)), (PROCESS, tuple(switch))),
             {port.name: port.number for port in ports},
             order.pairs,
             nics,
             len(pmds),
+            spawn,
         )
 
 
