@@ -6,6 +6,7 @@ Texts were captured from DPDK 22.11; `dpdk_changes` has what is otherwise in oth
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -222,6 +223,7 @@ def parse_version(banner: str) -> str:
 
 # --- running ------------------------------------------------------------------------------
 
+_NOT_MADE = re.compile(r"vdev_probe\(\): failed to initialize (\S+) device")
 PROMPT = "testpmd> "
 
 _REFUSED = re.compile(r"^(Bad arguments|Command not found|Ambiguous command|Invalid port)", re.M)
@@ -249,6 +251,9 @@ class Testpmd:
         """Waits for the prompt. Raises DutError with testpmd's own words."""
         self.terminal = terminal
         banner = self._read(re.escape(PROMPT), start_timeout_s, "testpmd prompt")
+        for before, line in itertools.pairwise(banner.splitlines()):
+            if lacks := _NOT_MADE.search(line):  # it goes on without, and numbers others as before
+                raise DutError(f"{terminal.name} could not make {lacks[1]}: {before.strip()}")
         self.version = parse_version(banner)
         words = dpdk_changes.parse(self.version)
         self._errors_are_dropped = dpdk_changes.ERRORS_ARE_DROPPED <= words < dpdk_changes.TODAY

@@ -1,7 +1,7 @@
 """VPP (fd.io): its startup configuration, its command line `vppctl`, and what that prints.
 
-Written from VPP's documentation and its command reference (25.10); no VPP ran beside it, for
-Debian has no package of it. The tests hold it against a stand-in that keeps VPP's state.
+As VPP 25.10 has them, built from source: it ran p2p, pvp, container and memif. Debian has no
+package of it, so the tests hold this against a stand-in that keeps VPP's state.
 """
 
 from __future__ import annotations
@@ -35,6 +35,9 @@ class Parameters:
     """Runs its command line, and forwards if there are no workers."""
     worker_cpus: Sequence[int] = ()
     heap_mb: int
+    hugepage_kb: int | None = None
+    """Of hugepages that are reserved for its frames; None: ordinary pages. Left to itself, VPP
+    reserves hugepages, and does not give them back."""
     devices: Mapping[str, str] = field(default_factory=dict)
     """PCI addresses that DPDK takes, by the name that the interface gets."""
 
@@ -63,6 +66,8 @@ class Parameters:
         words += _section("socksvr", "socket-name", f"{self.directory}/api.sock")
         words += _section("statseg", "socket-name", f"{self.directory}/stats.sock")
         words += _section("memory", "main-heap-size", f"{self.heap_mb}M")
+        pages = f"{self.hugepage_kb}K" if self.hugepage_kb else "default"
+        words += _section("buffers", "page-size", pages)
         words += _section("cpu", *cpu)
         words += _section("plugins", *plugins)
         if self.devices:

@@ -280,6 +280,18 @@ def test_a_command_line_that_it_rejects_is_told_in_its_words(host: LocalHost) ->
         Testpmd(process, start_timeout_s=DEADLINE_S)
 
 
+def test_a_port_that_it_goes_on_without_is_told(host: LocalHost) -> None:
+    """Whose socket is there already, as one that was killed leaves it."""
+    parameters = parameters_on(host, huge=False)
+    host.write_text(f"{host.scratch}/memif1", "")
+    with (
+        host.changing(Change("made", f"/var/run/dpdk/{parameters.file_prefix}")),
+        host.spawn(parameters.argv("dpdk-testpmd"), name="host testpmd") as process,
+        pytest.raises(DutError, match=r"could not make net_memif1: .*Address already in use"),
+    ):
+        Testpmd(process, start_timeout_s=DEADLINE_S)
+
+
 def test_a_terminal_that_outlives_its_testpmd_says_so(host: LocalHost) -> None:
     script = "echo EAL: no memory; echo vswitch: testpmd ended with status 1; cat"
     with (

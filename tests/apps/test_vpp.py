@@ -97,7 +97,8 @@ def test_memif_ports_are_made_and_connected_when_it_forwards(
         ways = [("memif1/0", "memif3/0"), ("memif4/0", "memif2/0")]
         assert programs.state["connected"] == dict(ways + [way[::-1] for way in ways])
         switch.check_alive()
-    assert not host.exists(f"{host.scratch}/vpp")
+    for left in ("vpp", "memif0", "server1"):
+        assert not host.exists(f"{host.scratch}/{left}")
 
 
 def test_vhost_ports_have_the_names_that_it_gives(programs: Programs, host: LocalHost) -> None:
@@ -125,6 +126,7 @@ def test_it_is_apart_from_any_other(programs: Programs, host: LocalHost) -> None
     assert argv.count(f"{host.scratch}/vpp") == 5
     assert f"api-segment {{ prefix vswitch-{run} }}" in argv
     assert "cpu { main-core 0 corelist-workers 1,2 }" in argv
+    assert "buffers { page-size default }" in argv, "else it reserves hugepages, and keeps them"
     assert "dpdk" not in argv
 
 

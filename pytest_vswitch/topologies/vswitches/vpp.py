@@ -13,6 +13,7 @@ from typing import Final
 from pytest_vswitch.apps import vpp
 from pytest_vswitch.hosts import changes
 from pytest_vswitch.hosts.host import Host
+from pytest_vswitch.hosts.undo import Change
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies.counts import PortCounts
 from pytest_vswitch.topologies.ports import require_programs
@@ -125,11 +126,14 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
         main_cpu=order.cores.host_cpus[0],
         worker_cpus=() if shared else order.cores.host_cpus[1:],
         heap_mb=lab.dut.memory_mb,
+        hugepage_kb=order.pages.size_kb,
         devices=nics,
     )
     argv = parameters.argv()
     with contextlib.ExitStack() as stack:
         stack.enter_context(changes.making_directory(host, parameters.directory))
+        for socket in _sockets(order):  # it leaves them
+            stack.enter_context(host.changing(Change("made", socket)))
         process = stack.enter_context(
             host.spawn(argv, name=NAME, why="the vSwitch, with a configuration of its own")
         )
@@ -141,6 +145,13 @@ def start(lab: Lab, host: Host, order: Order) -> Iterator[Switch]:
             running.do(vpp.poll(name), why=f"{port} is polled")
         workers = len(parameters.worker_cpus)
         yield Switch(running, argv, interfaces, order.pairs, frozenset(nics), workers)
+
+
+def _sockets(order: Order) -> list[str]:
+    return [
+        *(port.socket for port in order.ports.ports if isinstance(port, MemifPort)),
+        *(port.socket for port in order.vhosts),
+    ]
 
 
 def _ports(running: vpp.Vpp, order: Order) -> Iterator[tuple[str, str]]:
