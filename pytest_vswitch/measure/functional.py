@@ -11,7 +11,7 @@ from pytest_vswitch.errors import DutError, InputError, VswitchError
 from pytest_vswitch.measure import culprit
 from pytest_vswitch.measure.exchange import Exchange, Frames, both_sides
 from pytest_vswitch.topologies.topology import Flow, Topology
-from pytest_vswitch.traffic import overlay
+from pytest_vswitch.traffic import mpls, overlay
 from pytest_vswitch.traffic.frames import FCS_BYTES, HEADER_BYTES, VLAN_BYTES, ethernet
 from pytest_vswitch.traffic.generator import Generator
 from pytest_vswitch.traffic.profile import PLAIN, Profile
@@ -183,7 +183,13 @@ def _of_all_sizes(
         frame
         for number, size in enumerate(sizes)
         for frame in build_frames(
-            flow, size, each, seed=port + 1000 * number, tags=profile.tags, vxlan=profile.vxlan
+            flow,
+            size,
+            each,
+            seed=port + 1000 * number,
+            tags=profile.tags,
+            vxlan=profile.vxlan,
+            labels=profile.labels,
         )
     ]
 
@@ -197,20 +203,22 @@ def build_frames(
     ttl: int = 64,
     tags: Sequence[int] = (),
     vxlan: int | None = None,
+    labels: Sequence[int] = (),
 ) -> list[bytes]:
     """Distinct UDP frames of a flow, without FCS: hosts of its networks (/16), ports, payload.
 
     With `vxlan` they are so inside, and the outer UDP source port differs. Raises InputError
     for a frame that has no room for its headers.
     """
+    tag_bytes = VLAN_BYTES * (len(tags) + (flow.vlan is not None)) + mpls.BYTES * len(labels)
     if vxlan is not None:
-        size = frame_bytes - overlay.BYTES - VLAN_BYTES * (len(tags) + (flow.vlan is not None))
+        size = frame_bytes - overlay.BYTES - tag_bytes
+        header = ethernet(flow, tags, labels)
         inside = build_frames(overlay.inner(flow), size, count, seed=seed, ttl=ttl)
         return [
-            overlay.wrap(ethernet(flow, tags), flow, vxlan, frame, source_port=49152 + number)
+            overlay.wrap(header, flow, vxlan, frame, source_port=49152 + number)
             for number, frame in enumerate(inside)
         ]
-    tag_bytes = VLAN_BYTES * (len(tags) + (flow.vlan is not None))
     if frame_bytes < SMALLEST_FRAME_BYTES + tag_bytes:
         raise InputError(
             f"frame size is {frame_bytes} bytes; it must be at least "
@@ -229,7 +237,7 @@ def build_frames(
     for number in range(count):
         payload = rng.randbytes(frame_bytes - FCS_BYTES - HEADER_BYTES - tag_bytes - 4)
         frame = (
-            ethernet(flow, tags)
+            ethernet(flow, tags, labels)
             / IP(src=host(flow.src_ip), dst=host(flow.dst_ip), id=number % 0x10000, ttl=ttl)
             / UDP(sport=rng.randrange(1024, 0x10000), dport=rng.randrange(1024, 0x10000))
             / Raw(number.to_bytes(4, "big") + payload)
@@ -320,12 +328,17 @@ def _how_many(got: bytes, expected: bytes) -> str:
 
 
 def _field(frame: bytes, offset: int) -> str:
-    """The field that a byte of a frame belongs to; VLAN tags move what follows them."""
+    """The field that a byte of a frame belongs to; VLAN tags and labels move what follows."""
     tags = 0
     while frame[12 + tags : 14 + tags] in _TAGS:
         tags += VLAN_BYTES
     if 12 <= offset < 12 + tags:
         return "VLAN tag"
+    stack = mpls.stack_bytes(frame[12 + tags :])
+    if 14 + tags <= offset < 14 + tags + stack:
+        return "MPLS label"
+    if offset >= 14 + tags:
+        tags += stack
     place = offset if offset < 12 else offset - tags
     payload, port = FIELDS[-1][0], int.from_bytes(frame[36 + tags : 38 + tags], "big")
     if place >= payload and port == overlay.UDP_PORT:

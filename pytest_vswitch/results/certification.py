@@ -287,7 +287,7 @@ class Certification:
         if self.profile != PLAIN:
             raise InputError(
                 f"{self.case.id}: around a {what} frames are plain; leave out --imix, --flows, "
-                "--vlan, --vxlan, --burst and --pcap"
+                "--vlan, --mpls, --vxlan, --burst and --pcap"
             )
         self._may_go_on()
         number = self._next_number()

@@ -228,6 +228,8 @@ def test_an_aborted_trial_leaves_no_trace(bench: Bench, loop: Loop) -> None:
         Profile(burst_frames=25),
         Profile(tags=(100,)),
         Profile(tags=(100, 200)),
+        Profile(labels=(100,)),
+        Profile(labels=(16, 200, 1048575), tags=(100,), flows=25),
         Profile(vxlan=4242),
         Profile(macs=25),
         Profile(macs=10, macs_as="destination", tags=(100,), flows=25),
@@ -240,6 +242,8 @@ def test_an_aborted_trial_leaves_no_trace(bench: Bench, loop: Loop) -> None:
         "bursts",
         "VLAN",
         "QinQ",
+        "MPLS",
+        "MPLS in VLAN",
         "VXLAN",
         "MACs",
         "to MACs",
@@ -263,13 +267,14 @@ def test_what_it_says_that_it_can_send_it_can(bench: Bench, loop: Loop, profile:
     check_clean(bench, generator)
 
 
-@pytest.mark.parametrize("what", ["flows", "burst_frames", "tags", "macs"])
+@pytest.mark.parametrize("what", ["flows", "burst_frames", "tags", "labels", "macs"])
 def test_one_more_than_it_can_is_refused(bench: Bench, loop: Loop, what: str) -> None:
     able = loop.generator.capabilities
     beyond = {
         "flows": Profile(flows=able.max_flows + 1),
         "burst_frames": Profile(burst_frames=able.max_burst_frames + 1),
         "tags": Profile(tags=tuple(range(1, able.max_tags + 2))),
+        "labels": Profile(labels=tuple(range(100, able.max_labels + 101))),
         "macs": Profile(macs=able.max_macs + 1),
     }[what]
     with pytest.raises(InputError, match="can send"):
@@ -337,13 +342,19 @@ def check_frames(frames: Sequence[bytes], profile: Profile) -> None:
     sizes = profile.sizes or (_SIZE,)
     each = Counter(len(frame) + 4 for frame in frames)
     assert each == Counter(sizes[number % len(sizes)] for number in range(_EACH))
-    after = 12 + 4 * len(profile.tags)
+    after = 12 + 4 * len(profile.tags) + 4 * len(profile.labels)
     kinds = (0x88A8, 0x8100) if len(profile.tags) == 2 else (0x8100,)
     tags = b"".join(
         kind.to_bytes(2, "big") + tag.to_bytes(2, "big")
         for kind, tag in zip(kinds, profile.tags, strict=False)
     )
-    assert {frame[12 : after + 2] for frame in frames} == {tags + b"\x08\x00"}
+    entries = [label << 12 | 64 for label in profile.labels]
+    last = len(entries) - 1
+    stack = b"".join(
+        (entry | (place == last) << 8).to_bytes(4, "big") for place, entry in enumerate(entries)
+    )
+    kind = b"\x88\x47" if stack else b"\x08\x00"
+    assert {frame[12 : after + 2] for frame in frames} == {tags + kind + stack}
     if profile.vxlan is not None:
         behind_udp = after + 30
         ports = {frame[behind_udp - 6 : behind_udp - 4] for frame in frames}

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.topologies.topology import Flow
-from pytest_vswitch.traffic import overlay
+from pytest_vswitch.traffic import mpls, overlay
 
 if TYPE_CHECKING:
     from scapy.packet import Packet
@@ -39,19 +39,24 @@ def get_ready() -> None:
 
 
 def template(
-    flow: Flow, frame_bytes: int, tags: Sequence[int] = (), vxlan: int | None = None
+    flow: Flow,
+    frame_bytes: int,
+    tags: Sequence[int] = (),
+    vxlan: int | None = None,
+    labels: Sequence[int] = (),
 ) -> bytes:
     """The frame of a flow, without FCS, `STAMP` in its place.
 
-    `frame_bytes` includes the FCS, VLAN tags (the flow's or `tags`), and what is around it
-    with `vxlan`, see `Profile`. The IPv4 header checksum is the same for all sizes, as length
-    and identification add up to the same. Raises InputError if no such frame exists.
+    `frame_bytes` includes the FCS, VLAN tags (the flow's or `tags`), MPLS `labels`, and what is
+    around it with `vxlan`, see `Profile`. The IPv4 header checksum is the same for all sizes, as
+    length and identification add up to the same. Raises InputError if no such frame exists.
     """
     tag_bytes = VLAN_BYTES * (len(tags) + (flow.vlan is not None))
-    outer_bytes = 0 if vxlan is None else overlay.BYTES
+    outer_bytes = mpls.BYTES * len(labels) + (0 if vxlan is None else overlay.BYTES)
     least = MIN_FRAME_BYTES + tag_bytes + outer_bytes
     if not least <= frame_bytes <= MAX_FRAME_BYTES:
         tagged = "" if not tag_bytes else " and VLAN tag" + "s" * (len(tags) > 1)
+        tagged += " and MPLS labels" if labels else ""
         around = "" if vxlan is None else " and VXLAN headers"
         raise InputError(
             f"frame size {frame_bytes}: from {least} to {MAX_FRAME_BYTES} bytes, "
@@ -60,16 +65,16 @@ def template(
     if vxlan is not None:
         inside = template(overlay.inner(flow), frame_bytes - tag_bytes - outer_bytes)
         varied = MAX_FRAME_BYTES - len(inside)
-        header = ethernet(flow, tags)
+        header = ethernet(flow, tags, labels)
         return overlay.wrap(header, flow, vxlan, inside, identification=varied)
     # Here, so that a pytest run without traffic never imports scapy.
     from scapy.layers.inet import IP, UDP
     from scapy.packet import Raw
 
-    payload = frame_bytes - FCS_BYTES - HEADER_BYTES - tag_bytes
+    payload = frame_bytes - FCS_BYTES - HEADER_BYTES - tag_bytes - outer_bytes
     pattern = bytes(range(256)) * (payload // 256 + 1)
     packet = (
-        ethernet(flow, tags)
+        ethernet(flow, tags, labels)
         / IP(src=flow.src_ip, dst=flow.dst_ip, ttl=64, id=MAX_FRAME_BYTES - payload)
         / UDP(sport=49184, dport=49184, chksum=0)
         / Raw(STAMP + pattern[: payload - STAMP_BYTES])
@@ -77,10 +82,11 @@ def template(
     return bytes(packet)
 
 
-def ethernet(flow: Flow, tags: Sequence[int] = ()) -> Packet:
+def ethernet(flow: Flow, tags: Sequence[int] = (), labels: Sequence[int] = ()) -> Packet:
     """The Ethernet header of a flow with its tag, or with `tags`, for scapy to build on.
 
-    Raises InputError when both are asked for, and for a VLAN id that there is not.
+    MPLS `labels` come behind it. Raises InputError when both kinds of tags are asked for, and
+    for a VLAN id or a label that there is not.
     """
     from scapy.layers.l2 import Dot1AD, Dot1Q, Ether
 
@@ -91,13 +97,14 @@ def ethernet(flow: Flow, tags: Sequence[int] = ()) -> Packet:
                 f"VLAN tags: this topology gives frames a tag itself ({flow.vlan}), "
                 "so the profile must have none"
             )
-        return header / Dot1Q(vlan=flow.vlan)
+        return mpls.stack(header / Dot1Q(vlan=flow.vlan), labels)
     for tag in tags:
         if not 1 <= tag <= 4094:
             raise InputError(f"VLAN id {tag}: from 1 to 4094 (IEEE 802.1Q)")
     for tag in tags[:-1]:
         header /= Dot1AD(vlan=tag)
-    return header / Dot1Q(vlan=tags[-1]) if tags else header
+    tagged = header / Dot1Q(vlan=tags[-1]) if tags else header
+    return mpls.stack(tagged, labels)
 
 
 def is_tagged(frame: bytes) -> bool:

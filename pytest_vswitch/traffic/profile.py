@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from pytest_vswitch.traffic import imix, overlay
-from pytest_vswitch.traffic.frames import FCS_BYTES, MIN_FRAME_BYTES, VLAN_BYTES
+from pytest_vswitch.traffic import imix, mpls, overlay
+from pytest_vswitch.traffic.frames import FCS_BYTES, MAX_FRAME_BYTES, MIN_FRAME_BYTES, VLAN_BYTES
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +41,8 @@ class Profile:
     macs_as: Literal["source", "destination"] = "source"
     """What these are. A bridge that has learned where they are forwards none of the frames to
     them: they are at the port that the frames are sent into."""
+    labels: tuple[int, ...] = ()
+    """MPLS labels (RFC 3032), the outermost first, behind VLAN tags."""
 
     def mean_bytes(self, frame_bytes: int) -> float:
         """Mean frame size [bytes], FCS included; `frame_bytes` if there is but one."""
@@ -55,8 +57,8 @@ class Profile:
 
     @property
     def least_bytes(self) -> int:
-        """The smallest frame, FCS included, that has room for its tags and headers."""
-        outer = 0 if self.vxlan is None else overlay.BYTES
+        """The smallest frame, FCS included, that has room for its tags, labels and headers."""
+        outer = mpls.BYTES * len(self.labels) + (0 if self.vxlan is None else overlay.BYTES)
         return MIN_FRAME_BYTES + VLAN_BYTES * len(self.tags) + outer
 
     @property
@@ -71,6 +73,8 @@ class Profile:
             told["burst"] = self.burst_frames
         if self.tags:
             told["vlan"] = ".".join(map(str, self.tags))
+        if self.labels:
+            told["mpls"] = ".".join(map(str, self.labels))
         if self.vxlan is not None:
             told["vxlan"] = self.vxlan
         if self.macs > 1:
@@ -96,8 +100,12 @@ class Capabilities:
     """A delay may seem so much longer than it is: how seldom it looks for frames [µs]."""
     mixed_sizes: bool = False
     max_flows: int = 1
+    max_flow_bytes: int = MAX_FRAME_BYTES
+    """The longest frame, FCS included, where there are several flows."""
     max_burst_frames: int = 1
     max_tags: int = 0
+    max_labels: int = 0
+    """MPLS labels of a frame."""
     replay: bool = False
     """Whether it can send exact frames in a loop."""
     vxlan: bool = False
@@ -113,10 +121,14 @@ class Capabilities:
             return "cannot mix frame sizes"
         if profile.flows > self.max_flows:
             return f"can send {self.max_flows:,} flows, not {profile.flows:,}"
+        if profile.flows > 1 and max(profile.sizes, default=0) > self.max_flow_bytes:
+            return f"can send several flows only of frames up to {self.max_flow_bytes} bytes"
         if profile.burst_frames > self.max_burst_frames:
             return f"can send bursts of {self.max_burst_frames:,}, not {profile.burst_frames:,}"
         if len(profile.tags) > self.max_tags:
             return f"can send {self.max_tags} VLAN tags, not {len(profile.tags)}"
+        if len(profile.labels) > self.max_labels:
+            return f"can send {self.max_labels} MPLS labels, not {len(profile.labels)}"
         if profile.vxlan is not None and not self.vxlan:
             return "cannot send VXLAN frames"
         if profile.macs > self.max_macs:

@@ -12,7 +12,7 @@ import pytest_vswitch
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.topologies.topology import Flow
-from pytest_vswitch.traffic import flows, frames, macs
+from pytest_vswitch.traffic import flows, frames, macs, mpls
 from pytest_vswitch.traffic.generator import (
     Announcement,
     DirectionCounts,
@@ -103,6 +103,7 @@ class WorkerGenerator:
             max_flows=flows.MOST,
             max_burst_frames=self._ring_size,
             max_tags=_TAGS,
+            max_labels=mpls.MOST,
             replay=True,
             vxlan=True,
             max_macs=macs.MOST,
@@ -236,7 +237,8 @@ class WorkerGenerator:
         return {**base, "shapes": shapes, "replay": True}
 
     def _shape(self, tx_port: int, frame_bytes: int, profile: Profile) -> dict[str, object]:
-        frame = frames.template(self._way.flow(tx_port), frame_bytes, profile.tags, profile.vxlan)
+        flow = self._way.flow(tx_port)
+        frame = frames.template(flow, frame_bytes, profile.tags, profile.vxlan, profile.labels)
         source, place = frame[6:12], _MAC_PLACES[profile.macs_as]
         frame = macs.put(frame, source, 0, place)
         expected = self._way.transform(frame, tx_port)

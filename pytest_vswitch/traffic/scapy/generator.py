@@ -10,7 +10,7 @@ import pytest_vswitch
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.lab.schema import Lab
-from pytest_vswitch.traffic import wired
+from pytest_vswitch.traffic import mpls, wired
 from pytest_vswitch.traffic.frames import stamp_offset
 from pytest_vswitch.traffic.generator import DirectionCounts, Offer
 from pytest_vswitch.traffic.profile import Capabilities
@@ -57,6 +57,7 @@ class ScapyGenerator:
         max_flows=256,
         max_burst_frames=1024,
         max_tags=2,
+        max_labels=mpls.MOST,
         replay=True,
         vxlan=True,
     )

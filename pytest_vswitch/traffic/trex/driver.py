@@ -13,7 +13,8 @@ from typing import Any
 
 from pytest_vswitch.errors import DutError, HostError, VswitchError
 from pytest_vswitch.traffic.generator import DirectionCounts
-from pytest_vswitch.traffic.trex.counting import direction, without
+from pytest_vswitch.traffic.trex.building import build
+from pytest_vswitch.traffic.trex.counting import PortCounters, by_ports, direction, without
 
 _ASK_AGAIN_S = 0.2
 _SETTLED_S = 0.5
@@ -22,12 +23,6 @@ _SETTLE_S = 5.0
 """... but no longer than this."""
 _FEW = 1000
 """Frames that one capture keeps beyond those that are expected."""
-_LATENCY_BYTES = 16
-"""At the end of a latency frame, which the server writes itself."""
-_WRITABLE_BYTES = 512
-"""Of a frame the server lets so many be written."""
-_SOURCE, _UDP = 12, 20
-"""Offsets in an IPv4 header without options: source address, end [bytes]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +57,7 @@ class Driver:
         self._groups: dict[int, list[Mapping[str, Any]]] = {}
         self._promiscuous: list[int] = []
         self._began_s = 0.0
-        self._dropped = 0
+        self._before = PortCounters()
         self._refusing = False
         self._gone = ""
         self.version = ""
@@ -157,11 +152,13 @@ class Driver:
         directions: Sequence[tuple[int, int]],
         streams: Sequence[Mapping[str, Any]],
         *,
+        duration_s: float,
         refusing: bool,
     ) -> None:
         """Begin to send; `directions` are (from, to), by number of the TRex port.
 
-        If `refusing`, a full queue of a port is one that the DUT does not empty.
+        Streams without an end of their own end after `duration_s`. If `refusing`, a full queue
+        of a port is one that the DUT does not empty.
         """
         self._quiet()
         self._refusing = refusing
@@ -172,11 +169,14 @@ class Driver:
         self._require_links()
         try:
             for port, those in self._groups.items():
-                made = [part for stream in those for part in self._streams(stream)]
+                made = [part for stream in those for part in build(self._api, stream)]
                 self._client.add_streams(made, ports=[port])
-            self._dropped = self._queue_drops()
+            self._before = self._port_counters()
             if self._groups:
-                self._client.start(ports=list(self._groups), mult="1", force=False)
+                until_s = duration_s if any(s["endless"] for s in streams) else -1
+                self._client.start(
+                    ports=list(self._groups), mult="1", force=False, duration=until_s
+                )
         except self._api.STLError as error:
             raise self._refused(error) from None
         self._began_s = time.monotonic()
@@ -202,12 +202,15 @@ class Driver:
         self._require_links()
 
     def stop(self) -> float:
-        """Send no more; returns for how long was sent [s]."""
+        """Send no more; returns for how long was sent [s].
+
+        Not by the client's own `stop`: that has the server no longer count what comes back,
+        and what is under way now, a ring full of it at least, would be missing for good.
+        """
         elapsed_s = time.monotonic() - self._began_s
-        try:
-            self._client.stop(ports=self._ports, rx_delay_ms=0)
-        except self._api.STLError as error:
-            raise self._refused(error) from None
+        for port in self._groups:
+            if not (told := self._client.ports[port].stop()):
+                raise self._refused(self._api.STLError(told))
         return elapsed_s
 
     def counts(self, intended: Sequence[int]) -> list[DirectionCounts]:
@@ -215,14 +218,15 @@ class Driver:
         deadline = time.monotonic() + _SETTLE_S
         counts = self._read(intended)
         changed_s = time.monotonic()
-        while any(c.received < c.sent for c in counts) and time.monotonic() < deadline:
-            if time.monotonic() - changed_s > _SETTLED_S:
-                break
+        # By ports, what the server has not passed on yet is not sent yet.
+        while any(c.received < c.intended for c in counts) and time.monotonic() < deadline:
             self._patience()
             time.sleep(_ASK_AGAIN_S / 4)
             before, counts = counts, self._read(intended)
-            if [c.received for c in before] != [c.received for c in counts]:
+            if [(c.sent, c.received) for c in before] != [(c.sent, c.received) for c in counts]:
                 changed_s = time.monotonic()
+            elif time.monotonic() - changed_s > _SETTLED_S:
+                break
         self.check()
         return counts
 
@@ -319,78 +323,17 @@ class Driver:
         except self._api.STLError as error:
             raise self._refused(error) from None
 
-    def _streams(self, told: Mapping[str, Any]) -> list[Any]:
-        """The client's objects for one of ours: two, where the last burst is a shorter one."""
-        api = self._api
-        kind = api.STLFlowLatencyStats if told["latency"] else api.STLFlowStats
-        common = {
-            "packet": api.STLPktBuilder(
-                pkt_buffer=bytes.fromhex(told["frame"]), vm=self._program(told)
-            ),
-            "flow_stats": kind(pg_id=told["pg_id"]),
-            # The frame has its addresses; without these, the server writes its own.
-            "mac_src_override_by_pkt": True,
-            "mac_dst_override_mode": api.STLStreamDstMAC_PKT,
-        }
-        bursts, rest = divmod(told["frames"], told["burst_frames"])
-        if told["burst_frames"] == 1 or not bursts:
-            mode = api.STLTXSingleBurst(total_pkts=told["frames"], pps=told["pps"])
-            return [api.STLStream(mode=mode, **common)]
-        mode = api.STLTXMultiBurst(
-            pps=told["pps"],
-            pkts_per_burst=told["burst_frames"],
-            count=bursts,
-            ibg=told["pause_us"],
-        )
-        if not rest:
-            return [api.STLStream(mode=mode, **common)]
-        last = f"last of {told['pg_id']}"
-        short = api.STLTXSingleBurst(total_pkts=rest, pps=told["pps"])
-        return [
-            api.STLStream(mode=mode, next=last, **common),
-            api.STLStream(mode=short, name=last, self_start=False, **common),
-        ]
-
-    def _program(self, told: Mapping[str, Any]) -> Any:
-        """What is written into each frame; None for a single flow."""
-        steps = self._flows(told) if told["flows"] > 1 else []
-        if told["whole"]:
-            steps += self._far_byte(bytes.fromhex(told["frame"]))
-        return self._api.STLScVmRaw(steps) if steps else None
-
-    def _flows(self, told: Mapping[str, Any]) -> list[Any]:
-        api, ip_offset = self._api, told["ip_offset"]
-        first = int.from_bytes(bytes(map(int, told["first_address"].split("."))), "big")
-        return [
-            api.STLVmTupleGen(
-                name="flow",
-                ip_min=first,
-                ip_max=first + told["addresses"] - 1,
-                port_min=told["first_port"],
-                port_max=told["first_port"] + told["ports"] - 1,
-                limit_flows=told["flows"],
-            ),
-            api.STLVmWrFlowVar(fv_name="flow.ip", pkt_offset=ip_offset + _SOURCE),
-            api.STLVmFixIpv4(offset=ip_offset),
-            api.STLVmWrFlowVar(fv_name="flow.port", pkt_offset=ip_offset + _UDP),
-        ]
-
-    def _far_byte(self, frame: bytes) -> list[Any]:
-        """Write a byte as it is: what is written lies in one buffer with all before it."""
-        place = min(len(frame) - _LATENCY_BYTES, _WRITABLE_BYTES) - 1
-        value = frame[place]
-        return [
-            self._api.STLVmFlowVar(name="far", size=1, op="inc", min_value=value, max_value=value),
-            self._api.STLVmWrFlowVar(fv_name="far", pkt_offset=place),
-        ]
-
     def _read(self, intended: Sequence[int]) -> list[DirectionCounts]:
         groups = [stream["pg_id"] for those in self._groups.values() for stream in those]
+        grouped = all(groups)
         try:
-            stats = self._client.get_pgid_stats(groups) if groups else {}
-            dropped = self._queue_drops() - self._dropped
+            stats = self._client.get_pgid_stats(groups) if groups and grouped else {}
+            counted = self._port_counters() - self._before
         except self._api.STLError as error:
             raise self._refused(error) from None
+        if not grouped:
+            frames = [[s["frames"] for s in self._groups.get(tx, ())] for tx, _ in self._directions]
+            return by_ports(self._directions, intended, list(map(sum, frames)), counted)
         read = []
         for (tx, rx), due in zip(self._directions, intended, strict=True):
             mine = [stream["pg_id"] for stream in self._groups.get(tx, ())]
@@ -409,15 +352,16 @@ class Driver:
             timed = next((s["pg_id"] for s in self._groups.get(tx, ()) if s["latency"]), None)
             sequenced = stats["latency"].get(timed, {}) if timed is not None else {}
             read.append(direction(tx, rx, intended=due, sent=sent, back=back[rx], timed=sequenced))
-        return without(dropped, read, refused=self._refusing)
+        return without(counted, read, refused=self._refusing)
 
-    def _queue_drops(self) -> int:
-        """Frames, of all since the server began, that found a port's queue full.
-
-        They are counted as sent by the packet groups.
-        """
-        self._client.get_stats(ports=self._ports)
-        return int(self._client.global_stats.latest_stats.get("m_total_queue_drop", 0))
+    def _port_counters(self) -> PortCounters:
+        told = self._client.get_stats(ports=self._ports)
+        total = self._client.global_stats.latest_stats.get("m_total_queue_drop", 0)
+        left, came = (
+            {port: int(told[port].get(name, 0)) for port in self._ports}
+            for name in ("opackets", "ipackets")
+        )
+        return PortCounters(int(total), left, came)
 
 
 def _plain(error: Exception) -> str:

@@ -17,6 +17,7 @@ from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.lab.trex import Trex
 from pytest_vswitch.topologies.topology import Flow, MemifPort, NicPort
 from pytest_vswitch.traffic.generator import DirectionCounts, Latency, Offer
+from pytest_vswitch.traffic.profile import Capabilities
 from pytest_vswitch.traffic.trex import client, server, streams
 from pytest_vswitch.traffic.trex.tunnel import tunnel
 from pytest_vswitch.traffic.worker_process import Silent, WorkerProcess, portions
@@ -53,7 +54,6 @@ class TrexGenerator:
     """
 
     simulated = False
-    capabilities = streams.CAPABILITIES
 
     def __init__(
         self,
@@ -75,11 +75,16 @@ class TrexGenerator:
         argv = here.python("pytest_vswitch.traffic.trex.worker")
         self._worker = WorkerProcess(here, NAME, argv, watch=self._check_server)
         self._numbers: list[int] = []
+        self._memif = isinstance(topology.ports[0], MemifPort)
         self._versions = ""
 
     @property
     def description(self) -> str:
         return f"TRex {self._versions} on {self._place}"
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return streams.capabilities(memif=self._memif)
 
     @property
     def pid(self) -> int:
@@ -123,21 +128,9 @@ class TrexGenerator:
         """Begin one trial; returns at once. Raises InputError for frames that cannot be."""
         self.abort()
         ports = range(len(self._numbers))
-        memif = isinstance(self._topology.ports[0], MemifPort)
         total = round(offer.rate_pps * offer.duration_s)
         intended = [total * (n + 1) // len(ports) - total * n // len(ports) for n in ports]
-        planned = [
-            stream
-            for port in ports
-            for stream in streams.plan(
-                offer,
-                self._topology.flow(port),
-                self._numbers[port],
-                intended[port],
-                self._topology.ports[port].line_rate_bps,
-                memif=memif,
-            )
-        ]
+        planned = [stream for port in ports for stream in self._plan(offer, port, intended[port])]
         self._worker.command(
             do="start",
             directions=[
@@ -147,7 +140,7 @@ class TrexGenerator:
             intended=intended,
             duration_s=offer.duration_s,
             # Of a memif port, the DUT empties the queue; of a card, the card does.
-            refusing=memif,
+            refusing=self._memif,
         )
         self._worker.in_trial = True
 
@@ -176,6 +169,17 @@ class TrexGenerator:
             self._worker.in_trial = False
             self._worker.command(do="abort")
             self._wait(_REPLY_S, "aborted")
+
+    def _plan(
+        self, offer: Offer, port: int, share: int
+    ) -> Sequence[streams.Stream | streams.Replay]:
+        """What `port`, one of the topology's, sends of an offer: so many frames."""
+        number, memif = self._numbers[port], self._memif
+        if offer.profile.replay:
+            return streams.plan_replay(offer, offer.profile.replay, number, share, memif=memif)
+        line_rate_bps = self._topology.ports[port].line_rate_bps
+        flow = self._topology.flow(port)
+        return streams.plan(offer, flow, number, share, line_rate_bps, memif=memif)
 
     def _connect(self) -> None:
         name, sync_port, async_port = self._address
@@ -220,7 +224,7 @@ class TrexGenerator:
         self._worker.in_trial = False
         raise HostError(
             f"{NAME}: its server on {self._place} ended (exit status {status}); its last "
-            f"output:\n{self._server.tail()}"
+            f"output:\n{server.last_words(self._server)}"
         )
 
     def _counts(self, event: Mapping[str, Any]) -> list[DirectionCounts]:
@@ -318,6 +322,7 @@ def _parameters(
         [topology.flow(port) for port in range(len(topology.ports))],
         prefix=f"trex-{Path(host.scratch).name}",
         cpu=cpu if lab.generator.cpu is None else lab.generator.cpu,
+        ring_size=lab.generator.ring_size,
         where=where,
     )
 

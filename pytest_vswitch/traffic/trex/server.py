@@ -25,6 +25,9 @@ from pytest_vswitch.topologies.topology import Flow, MemifPort, NicPort
 from pytest_vswitch.traffic.af_packet import interface
 
 PROGRAM = "t-rex-64"
+_TRACEBACK = "*** traceback follows ***"
+_ABORT_LINES = 400
+"""More than the server prints when it aborts: two for each of at most 128 callers."""
 _HUGEPAGES = "devices/system/node/node*/hugepages/hugepages-*kB/nr_hugepages"
 
 
@@ -104,16 +107,24 @@ def parameters(
     *,
     prefix: str,
     cpu: int | None,
+    ring_size: int,
     where: str,
 ) -> Parameters:
     """For a lab's ports; `cpu` is the one left for the generator; `where`, the lab's section.
 
-    Raises InputError for ports that TRex cannot have.
+    `ring_size` are the frames that a memif port queues in each direction. Raises InputError for
+    ports that TRex cannot have.
     """
-    interfaces = tuple(_interface(number, port, where) for number, port in enumerate(ports))
-    if len(interfaces) % 2:
-        raise InputError(f"{where}: TRex wants an even number of ports, not {len(interfaces)}")
+    interfaces = tuple(
+        _interface(number, port, ring_size, where) for number, port in enumerate(ports)
+    )
+    macs = tuple((flow.dst_mac, flow.src_mac) for flow in flows)
     memif = any(isinstance(port, MemifPort) for port in ports)
+    if len(interfaces) % 2:
+        if memif:
+            raise InputError(f"{where}: TRex wants an even number of ports, not {len(interfaces)}")
+        # Its ports come in pairs; beside a single card, this one is none.
+        interfaces, macs = (*interfaces, "dummy"), (*macs, macs[-1][::-1])
     low_end = memif if trex.low_end is None else trex.low_end
     lcores = tuple(trex.lcores) or ((cpu,) if low_end and cpu is not None else ())
     needed = 1 if low_end else 2 + trex.cores * (len(interfaces) // 2)
@@ -124,7 +135,7 @@ def parameters(
         )
     return Parameters(
         interfaces=interfaces,
-        macs=tuple((flow.dst_mac, flow.src_mac) for flow in flows),
+        macs=macs,
         sync_port=trex.sync_port,
         async_port=trex.async_port,
         prefix=prefix,
@@ -182,6 +193,19 @@ def started(
         yield stack.enter_context(host.spawn(command, name=PROGRAM, why=why))
 
 
+def last_words(server: Process) -> str:
+    """Why a server ended: if it aborted, the one line that says so, or else its last output.
+
+    What follows such a line are addresses: which function called which, and what addr2line
+    made of each (`??:0`).
+    """
+    output = server.tail(_ABORT_LINES)
+    cause, aborted, _ = output.partition(_TRACEBACK)
+    if aborted and (said := cause.strip()):
+        return said.splitlines()[-1].strip()
+    return server.tail()
+
+
 @contextlib.contextmanager
 def prepared(host: Host, interfaces: Sequence[str]) -> Iterator[None]:
     """Interfaces of Linux are up and silent; all is as before at the end.
@@ -210,11 +234,12 @@ def prepared(host: Host, interfaces: Sequence[str]) -> Iterator[None]:
         yield
 
 
-def _interface(number: int, port: MemifPort | NicPort, where: str) -> str:
+def _interface(number: int, port: MemifPort | NicPort, ring_size: int, where: str) -> str:
     if isinstance(port, MemifPort):
         if port.also:
             raise InputError(f"{where}: a TRex port cannot flood to several memif sockets")
         options = f"role=slave,id=0,socket-abstract=no,socket={port.socket}"
+        options += f",rsize={ring_size.bit_length() - 1}"  # as a power of two
         return f"--vdev=net_memif{number},{options}"
     if re.fullmatch(BDF, port.generator):
         return port.generator

@@ -1,9 +1,10 @@
 """What one trial sends from one TRex port: streams that add up to the offer, to the frame.
 
 TRex counts by packet group id (pgid), which it writes into a field of the IP header of each
-frame. A latency stream also gets a stamp and a sequence number at the end of its payload; the
-server receives those one by one in software, so that only a small, even share of a trial can
-be one: at most `LATENCY_PPS`.
+frame. Frames that must stay as they are (of a pcap file), and those in which its parser finds no IP
+header (with MPLS labels), have no such id: they are counted by ports. A latency stream also gets a
+stamp and a sequence number at the end of its payload; the server receives those one by one in
+software, so that only a small, even share of a trial can be one: at most `LATENCY_PPS`.
 """
 
 from __future__ import annotations
@@ -16,13 +17,10 @@ from typing import Any
 
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.topologies.topology import Flow
-from pytest_vswitch.traffic import frames, overlay
+from pytest_vswitch.traffic import frames, mpls, overlay
 from pytest_vswitch.traffic.generator import Offer
-from pytest_vswitch.traffic.profile import Capabilities, Profile
+from pytest_vswitch.traffic.profile import Capabilities, Profile, Replayed
 
-CAPABILITIES = Capabilities(
-    mixed_sizes=True, max_flows=1_000_000, max_burst_frames=1_000_000, max_tags=2, vxlan=True
-)
 LATENCY_PPS = 1000
 """Most latency frames of a direction [frames/s]."""
 _LATENCY_PART = 10
@@ -55,6 +53,7 @@ class Stream:
     pps: float
     """Within a burst, where it is sent in bursts [frames/s]."""
     pg_id: int
+    """0: counted by ports."""
     latency: bool = False
     burst_frames: int = 1
     pause_us: float = 0.0
@@ -70,6 +69,8 @@ class Stream:
     """UDP source ports, from the first on."""
     whole: bool = False
     """Whether the server must not put it together from several buffers."""
+    endless: bool = False
+    """Whether it goes on until the trial's time is over; `frames` are those due by then."""
 
     @property
     def frame_bytes(self) -> int:
@@ -79,42 +80,102 @@ class Stream:
         return asdict(self)
 
 
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Exact frames from one port, in turn; counted by ports."""
+
+    port: int
+    exact: tuple[str, ...]
+    """Without FCS, in hexadecimal digits."""
+    frames: int
+    pps: float
+
+    def told(self) -> dict[str, Any]:
+        return {**asdict(self), "pg_id": 0, "latency": False, "endless": False}
+
+
+def capabilities(*, memif: bool) -> Capabilities:
+    """What can be sent from `memif` ports, or from cards.
+
+    What comes back to a memif port, the DUT has sent; a card has neighbours, whose frames a count
+    of all that come would take for ours.
+    """
+    longest = _WRITTEN_BYTES + frames.FCS_BYTES if memif else frames.MAX_FRAME_BYTES
+    return Capabilities(
+        mixed_sizes=True,
+        max_flow_bytes=longest,
+        max_flows=1_000_000,
+        max_burst_frames=1_000_000,
+        max_tags=2,
+        max_labels=mpls.MOST if memif else 0,
+        vxlan=True,
+        replay=memif,
+    )
+
+
 def plan(
     offer: Offer, flow: Flow, port: int, share: int, line_rate_bps: float, *, memif: bool = False
 ) -> list[Stream]:
     """The streams that send `share` frames of an offer from TRex port `port`, all in its time.
 
-    For a `memif` port see `_in_one_buffer`. Raises InputError for frames that cannot be.
+    More than a burst can have are sent endlessly, for as long as the trial lasts. For a `memif`
+    port see `_in_one_buffer`. Raises InputError for frames that cannot be.
     """
     profile = offer.profile
-    if lacking := CAPABILITIES.lacks(profile):
-        raise InputError(f"the trex generator {lacking}")
-    if profile.sizes and profile.burst_frames > 1:
-        raise InputError("the trex generator sends mixed frame sizes evenly, not in bursts")
-    if len(set(profile.sizes)) >= _GROUPS:
-        raise InputError(f"the trex generator mixes fewer than {_GROUPS} frame sizes")
-    if share > _MOST_FRAMES:
-        raise InputError(
-            f"the trex generator sends at most {_MOST_FRAMES:,} frames of a direction in a "
-            f"trial, not {share:,}: make the trial shorter"
-        )
+    _refuse(profile, share, memif=memif)
+    endless = share > _MOST_FRAMES
     sizes = _in_turn(profile.sizes_or(offer.frame_bytes), share)
     group = _GROUPS * (port + 1)
     streams = []
     for number, (size, count) in enumerate(sizes.items()):
+        frame = frames.template(flow, size, profile.tags, profile.vxlan, profile.labels)
         even = Stream(
             port,
-            frames.template(flow, size, profile.tags, profile.vxlan).hex(),
+            frame.hex(),
             count,
             count / offer.duration_s,
-            group + number,
+            0 if profile.labels else group + number,
             ip_offset=_IP_OFFSET + _before_ip(flow, profile),
+            endless=endless,
         )
         streams.append(_with_flows(even, flow, profile.flows))
     if profile.burst_frames > 1:
         return [_in_bursts(s, profile.burst_frames, offer, line_rate_bps) for s in streams]
-    streams = _with_latency(streams, offer.duration_s, group + _GROUPS - 1, memif=memif)
+    if not profile.labels:
+        streams = _with_latency(streams, offer.duration_s, group + _GROUPS - 1, memif=memif)
     return [_in_one_buffer(stream) for stream in streams] if memif else streams
+
+
+def plan_replay(
+    offer: Offer, replay: Replayed, port: int, share: int, *, memif: bool
+) -> list[Replay]:
+    """The same for frames that are as they are. Raises InputError if they cannot be sent."""
+    _refuse(offer.profile, share, memif=memif)
+    exact = tuple(frame.hex() for frame in replay.frames)
+    return [Replay(port, exact, share, share / offer.duration_s)] if share else []
+
+
+def _refuse(profile: Profile, share: int, *, memif: bool) -> None:
+    """Raises InputError for what cannot be sent, whatever the flow."""
+    if lacking := capabilities(memif=memif).lacks(profile):
+        why = ""
+        if capabilities(memif=True).lacks(profile) is None:
+            why = (  # what memif ports can
+                " over cards: it knows its frames there by what it writes into their IPv4 header, "
+                "which these lack or must keep; take memif ports, or the af_packet generator"
+            )
+        raise InputError(f"the trex generator {lacking}{why}")
+    if profile.replay and profile.burst_frames > 1:
+        raise InputError("the trex generator replays frames evenly, not in bursts")
+    if profile.sizes and profile.burst_frames > 1:
+        raise InputError("the trex generator sends mixed frame sizes evenly, not in bursts")
+    if len(set(profile.sizes)) >= _GROUPS:
+        raise InputError(f"the trex generator mixes fewer than {_GROUPS} frame sizes")
+    if share > _MOST_FRAMES and (profile.replay or profile.labels or profile.burst_frames > 1):
+        raise InputError(
+            f"the trex generator sends at most {_MOST_FRAMES:,} such frames of a direction in a "
+            f"trial, not {share:,}: make the trial shorter"
+        )
 
 
 def _in_turn(sizes: Sequence[int], share: int) -> dict[int, int]:
@@ -156,7 +217,7 @@ def _in_one_buffer(stream: Stream) -> Stream:
         return stream
     if stream.frame_bytes > _WRITTEN_BYTES:
         raise InputError(
-            f"over memif the trex generator has several flows only of frames up to "
+            "over memif the trex generator can send several flows only of frames up to "
             f"{_WRITTEN_BYTES + frames.FCS_BYTES} bytes: take one flow, or the memif generator"
         )
     return replace(stream, whole=True)
@@ -196,4 +257,5 @@ def _with_latency(
 def _before_ip(flow: Flow, profile: Profile) -> int:
     """How many bytes of tags and outer headers come before the IPv4 header of the flows."""
     tags = frames.VLAN_BYTES * (len(profile.tags) + (flow.vlan is not None))
+    tags += mpls.BYTES * len(profile.labels)
     return tags + (0 if profile.vxlan is None else overlay.BYTES)

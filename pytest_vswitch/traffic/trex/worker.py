@@ -158,6 +158,7 @@ class Worker:
         driver.start(
             [(tx, rx) for tx, rx in command["directions"]],
             command["streams"],
+            duration_s=duration_s,
             refusing=command["refusing"],
         )
         latest_s = time.monotonic() + duration_s * (1 + _LATE_PART) + _LATE_S

@@ -25,6 +25,7 @@ from .trex_stl_streams import (
     STLScVmRaw,
     STLStream,
     STLStreamDstMAC_PKT,
+    STLTXCont,
     STLTXMultiBurst,
     STLTXSingleBurst,
     STLVmFixIpv4,
@@ -42,6 +43,7 @@ __all__ = [
     "STLScVmRaw",
     "STLStream",
     "STLStreamDstMAC_PKT",
+    "STLTXCont",
     "STLTXMultiBurst",
     "STLTXSingleBurst",
     "STLVmFixIpv4",
@@ -120,8 +122,9 @@ class _Link:
 class _Port:
     """What the client knows of a port, as events tell it."""
 
-    def __init__(self, number: int, status: Mapping[str, Any]) -> None:
+    def __init__(self, number: int, link: _Link, status: Mapping[str, Any]) -> None:
         self.number = number
+        self._link = link
         self.handler = ""
         self.owner = status["owner"]
         self.attributes = status["attr"]
@@ -143,6 +146,13 @@ class _Port:
 
     def get_owner(self) -> str:
         return str(self.owner)
+
+    def stop(self) -> bool:
+        """Send no more, and go on counting what comes back."""
+        if self.active:
+            self._link.call("stop_traffic", profile_id="_", **self.fields())
+            self.active = False
+        return True
 
     def fields(self) -> dict[str, Any]:
         return {"port_id": self.number, "handler": self.handler}
@@ -224,7 +234,8 @@ class STLClient:
         self._system = self.link.call("get_system_info")
         for port in self._system["ports"]:
             number = port["index"]
-            self.ports[number] = _Port(number, self.link.call("get_port_status", port_id=number))
+            status = self.link.call("get_port_status", port_id=number)
+            self.ports[number] = _Port(number, self.link, status)
         self.conn = _Connection(self, self._async)
 
     def disconnect(self) -> None:
@@ -314,7 +325,7 @@ class STLClient:
                 ]
             )
 
-    def start(self, ports: Sequence[int], mult: str, force: bool) -> None:
+    def start(self, ports: Sequence[int], mult: str, force: bool, duration: float) -> None:
         assert mult == "1"
         for port in self._held(ports):
             if not port.is_up():
@@ -323,27 +334,32 @@ class STLClient:
             self.link.call(
                 "start_traffic",
                 mul={"type": "raw", "op": "abs", "value": 1.0},
-                duration=-1,
+                duration=duration,
                 force=force,
                 profile_id="_",
                 **port.fields(),
             )
 
     def stop(self, ports: Sequence[int], rx_delay_ms: int) -> None:
-        del rx_delay_ms
+        """As the official one: what comes back later than `rx_delay_ms` is not counted."""
         for port in self._held(ports):
-            if port.active:
-                self.link.call("stop_traffic", profile_id="_", **port.fields())
-                port.active = False
+            port.stop()
+        time.sleep(rx_delay_ms / 1000)
+        for port in self._held(ports):
+            if port.streams:
+                self.link.call("remove_rx_filters", profile_id="_", **port.fields())
 
     def remove_all_streams(self, ports: Sequence[int]) -> None:
         for port in self._held(ports):
             self.link.call("remove_all_streams", profile_id="_", **port.fields())
             port.streams = 0
 
-    def get_stats(self, ports: Sequence[int]) -> dict[str, Any]:
+    def get_stats(self, ports: Sequence[int]) -> dict[str | int, Any]:
         self.global_stats.latest_stats = self.link.call("get_global_stats")
-        return {"global": {}, **{str(number): {} for number in ports}}
+        told: dict[str | int, Any] = {
+            number: self.link.call("get_port_stats", port_id=number) for number in ports
+        }
+        return {"global": {}} | told
 
     def clear_stl_profiles(self, ports: Sequence[int]) -> None:
         for port in self._held(ports):

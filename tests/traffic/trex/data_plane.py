@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import base64
 import time
-from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections import Counter, defaultdict, deque
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -24,6 +24,10 @@ class Dut:
     duplicates_every: int = 0
     refuses_every: int = 0
     """Every so-manyth frame finds the port's queue full: it counts as sent, and is not."""
+    refusing: Sequence[int] = (0, 1)
+    """The ports that this happens to."""
+    late_s: float = 0.0
+    """Frames come back so much later."""
     crossed: bool = False
     """Frames come back to the port that sent them."""
     transform: Callable[[bytes], bytes] = bytes
@@ -31,15 +35,16 @@ class Dut:
     def peer(self, port: int) -> int:
         return port if self.crossed else port ^ 1
 
-    def returned(self, frames: int) -> int:
-        """How many frames come back of so many."""
+    def returned(self, port: int, frames: int) -> int:
+        """How many frames come back of so many that a port sent."""
         lost = frames // self.loses_every if self.loses_every else 0
-        refused = self.refused(frames)
+        refused = self.refused(port, frames)
         copies = frames // self.duplicates_every if self.duplicates_every else 0
         return frames - lost - refused + copies
 
-    def refused(self, frames: int) -> int:
-        return frames // self.refuses_every if self.refuses_every else 0
+    def refused(self, port: int, frames: int) -> int:
+        there = self.refuses_every and port in self.refusing
+        return frames // self.refuses_every if there else 0
 
 
 @dataclass
@@ -120,6 +125,28 @@ class Stream:
 
 
 @dataclass
+class Cursor:
+    """Where a port is in streams of which one leads to the next."""
+
+    number: int
+    """Of the stream whose turn it is; none of the port's: it has ended."""
+    began_s: float = 0.0
+    """When its turn began, after the port's start."""
+    sent: int = 0
+    """In this turn."""
+    followed: Counter[int] = field(default_factory=Counter)
+    """How often each stream has led on."""
+
+    def turn(self, stream: Stream) -> None:
+        """To the next stream; the last of a loop counts how often it has been there."""
+        limit = stream.definition["action_count"]
+        self.followed[self.number] += 1
+        self.began_s += stream.duration_s
+        over = limit and self.followed[self.number] == limit
+        self.number, self.sent = -1 if over else stream.next_id, 0
+
+
+@dataclass
 class EmulatedPort:
     """One port: who holds it, what it sends."""
 
@@ -134,6 +161,9 @@ class EmulatedPort:
     streams: dict[int, Stream] = field(default_factory=dict)
     began: float | None = None
     until: float | None = None
+    cursors: list[Cursor] = field(default_factory=list)
+    counting: bool = True
+    """Whether frames of its packet groups that come back are counted."""
     opackets: int = 0
     ipackets: int = 0
 
@@ -169,10 +199,15 @@ class DataPlane:
         self.latency_groups: set[int] = set()
         self.captures: dict[int, Capture] = {}
         self._sent: Counter[int] = Counter()
+        # When, of which port and group, to which port, how many.
+        self._late: deque[tuple[float, EmulatedPort, int | None, int, int]] = deque()
 
     def start(self, port: EmulatedPort, duration_s: float) -> None:
         now = time.monotonic()
         port.began, port.until = now, now + duration_s if duration_s >= 0 else None
+        port.counting = True
+        first = [n for n, stream in port.streams.items() if stream.definition["self_start"]]
+        port.cursors = [Cursor(number) for number in first]
         self._sent[port.number] = 0
         for stream in port.streams.values():
             stream.sent = 0
@@ -190,6 +225,8 @@ class DataPlane:
         """Send what is due by now; the ports that have just ended."""
         ended = []
         now = time.monotonic()
+        while self._late and self._late[0][0] <= now:
+            self._return(*self._late.popleft()[1:])
         for port in self.ports:
             if port.began is None:
                 continue
@@ -198,7 +235,7 @@ class DataPlane:
             slowdown = max(1.0, asked_pps / self.capacity_pps)
             self._send(port, (until - port.began) / slowdown)
             over = port.until is not None and now >= port.until
-            if over or all(s.sent == s.total for s in port.streams.values()):
+            if over or all(cursor.number not in port.streams for cursor in port.cursors):
                 port.began = None
                 ended.append(port)
         return ended
@@ -235,35 +272,44 @@ class DataPlane:
                 )
 
     def _send(self, port: EmulatedPort, elapsed_s: float) -> None:
-        chained = {stream.next_id for stream in port.streams.values() if stream.next_id >= 0}
-        for number in [n for n in port.streams if n not in chained]:
-            at_s = elapsed_s
-            while number in port.streams:
-                stream = port.streams[number]
-                new = int(stream.due(at_s)) - stream.sent
+        for cursor in port.cursors:
+            while cursor.number in port.streams:
+                stream = port.streams[cursor.number]
+                new = int(stream.due(elapsed_s - cursor.began_s)) - cursor.sent
                 if new > 0:
                     if port.number == 0 and len(self.kept) < KEPT:
                         self.kept += [stream.frame(stream.sent + n) for n in range(min(new, KEPT))]
                     stream.sent += new
+                    cursor.sent += new
                     self._count(port, stream, new)
-                if stream.sent < stream.total:
+                if cursor.sent < stream.total:
                     break
-                at_s -= stream.duration_s
-                number = stream.next_id
+                cursor.turn(stream)
 
     def _count(self, port: EmulatedPort, stream: Stream, frames: int) -> None:
-        port.opackets += frames
         back = self.dut.peer(port.number)
         arrives = port.up and self.ports[back].up
         group = stream.pg_id
         before = self._sent[port.number]
         self._sent[port.number] += frames
-        returned = self.dut.returned(before + frames) - self.dut.returned(before) if arrives else 0
-        self.queue_drops += self.dut.refused(before + frames) - self.dut.refused(before)
-        self.ports[back].ipackets += returned
+        after, number = before + frames, port.number
+        returned = self.dut.returned(number, after) - self.dut.returned(number, before)
+        returned = returned if arrives else 0
+        refused = self.dut.refused(number, after) - self.dut.refused(number, before)
+        self.queue_drops += refused
+        port.opackets += frames - refused
         if group is not None:
             self.tx[group][port.number] += frames
-            self.rx[group][back] += returned
+        if self.dut.late_s:
+            self._late.append((time.monotonic() + self.dut.late_s, port, group, back, returned))
+        else:
+            self._return(port, group, back, returned)
+
+    def _return(self, port: EmulatedPort, group: int | None, back: int, frames: int) -> None:
+        """Frames that `port` sent have come to port `back`."""
+        self.ports[back].ipackets += frames
+        if group is not None and port.counting:
+            self.rx[group][back] += frames
 
     def _forget(self, group: int) -> None:
         self.tx.pop(group, None)

@@ -379,6 +379,10 @@ class Rpc:
         return {}
 
     def _remove_rx_filters(self, port: EmulatedPort, profile_id: str) -> Any:
+        if port.began is not None:
+            raise Refused(EXECUTE, "remove_rx_filters: the port is transmitting")
+        self.plane.advance()
+        port.counting = False
         return {}
 
     def _job_done(self, port: EmulatedPort) -> None:

@@ -33,12 +33,20 @@ def parsed(text: str) -> Lab:
     return loader.parse_lab("dut: {host: local}\n" + text, Path("x.yaml"))
 
 
+def parameters(
+    ports: Sequence[MemifPort | NicPort], cpu: int | None = None, ring_size: int = 1024, **trex: Any
+) -> server.Parameters:
+    section = Trex.model_validate(trex)
+    return server.parameters(
+        section, ports, FLOWS, prefix="run1", cpu=cpu, ring_size=ring_size, where="x.yaml:1"
+    )
+
+
 def configured(
     ports: Sequence[MemifPort | NicPort], cpu: int | None = None, **trex: Any
 ) -> dict[str, Any]:
     """The configuration file, as TRex reads it: by the rules of YAML 1.1."""
-    section = Trex.model_validate(trex)
-    wanted = server.parameters(section, ports, FLOWS, prefix="run1", cpu=cpu, where="x.yaml:1")
+    wanted = parameters(ports, cpu, **trex)
     yaml = YAML(typ="safe", pure=True)
     yaml.version = (1, 1)
     (one,) = yaml.load(wanted.text())
@@ -92,8 +100,8 @@ def test_memif_ports_as_they_were_measured() -> None:
         "version": 2,
         "port_limit": 2,
         "interfaces": [
-            "--vdev=net_memif0,role=slave,id=0,socket-abstract=no,socket=/run/m0",
-            "--vdev=net_memif1,role=slave,id=0,socket-abstract=no,socket=/run/m1",
+            "--vdev=net_memif0,role=slave,id=0,socket-abstract=no,socket=/run/m0,rsize=10",
+            "--vdev=net_memif1,role=slave,id=0,socket-abstract=no,socket=/run/m1,rsize=10",
         ],
         "zmq_rpc_port": 4501,
         "zmq_pub_port": 4500,
@@ -109,6 +117,11 @@ def test_memif_ports_as_they_were_measured() -> None:
         *("env", "-C", "/opt/trex", "./t-rex-64", "-i", "--cfg", "/run/cfg", "--iom", "0"),
         *("--no-scapy-server", "--software", "-v"),
     ]
+
+
+def test_a_memif_ports_ring_is_the_labs() -> None:
+    interfaces = configured(SOCKETS, ring_size=4096)["interfaces"]
+    assert [one.rpartition(",")[2] for one in interfaces] == ["rsize=12", "rsize=12"]
 
 
 def test_cards_with_cores_of_their_own() -> None:
@@ -162,8 +175,7 @@ def test_what_trex_cannot_have_is_refused(
 def test_readers_are_told_where_it_runs(
     ports: Sequence[MemifPort | NicPort], cpu: int | None, trex: dict[str, Any], told: str
 ) -> None:
-    section = Trex.model_validate(trex)
-    wanted = server.parameters(section, ports, FLOWS, prefix="run1", cpu=cpu, where="x.yaml:1")
+    wanted = parameters(ports, cpu, **trex)
     assert wanted.cpus == told
 
 

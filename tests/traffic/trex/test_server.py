@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import shutil
 import signal
 import socket
 from collections.abc import Iterator
@@ -152,6 +153,42 @@ def test_a_server_that_does_not_start(here: LocalHost, tmp_path: Path) -> None:
         started(here, release, arguments=["--nonsense"]),
     ):
         pass
+
+
+ABORT = """
+promiscuous  : 1
+assert: common_mbuf.h:105 get_last_bytes(const rte_mbuf_t*) Assertion 'm->pkt_len >= n' failed.
+
+*** traceback follows ***
+
+1       0x560d621d4c02 __assert_fail + 710
+2       0x560d622c65fd RXLatency::handle_pkt(rte_mbuf const*, int) + 208
+3       0x7f30391278ec /lib/x86_64-linux-gnu/libc.so.6(+0x1098ec) [0x7f30391278ec]
+
+
+*** addr2line information follows ***
+
+??:0
+??:0
+??:0
+
+
+./t-rex-64: line 109: 24401 Aborted                 ./_$(basename $0) $INPUT_ARGS
+"""
+"""What TRex v3.08 prints, with fewer callers."""
+
+
+def test_a_server_that_aborts(here: LocalHost, tmp_path: Path) -> None:
+    """The one line that says why, and no addresses."""
+    release = tmp_path / "trex"
+    shutil.copytree(double(here), release)
+    (release / "t-rex-64").write_text(f"#!/bin/sh\ncat <<'END'\n{ABORT}END\nexit 134\n")
+    with pytest.raises(HostError, match="exit status 134") as caught, started(here, release):
+        pass
+    last = str(caught.value).splitlines()[-1]
+    assert last.startswith("assert: common_mbuf.h:105")
+    assert last.endswith("failed.")
+    assert "promiscuous" not in str(caught.value)
 
 
 def test_a_host_without_the_server(here: LocalHost, tmp_path: Path) -> None:

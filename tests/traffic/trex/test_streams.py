@@ -12,9 +12,9 @@ from pytest_vswitch.errors import InputError
 from pytest_vswitch.topologies.topology import Flow, plain_flow
 from pytest_vswitch.traffic import frames
 from pytest_vswitch.traffic.generator import Offer
-from pytest_vswitch.traffic.profile import Profile
+from pytest_vswitch.traffic.profile import Profile, Replayed
 from pytest_vswitch.traffic.trex.latency import latency_of
-from pytest_vswitch.traffic.trex.streams import LATENCY_PPS, Stream, plan
+from pytest_vswitch.traffic.trex.streams import LATENCY_PPS, Stream, plan, plan_replay
 
 FLOW = plain_flow(0, 1)
 RATE_BPS = 10e9
@@ -146,7 +146,8 @@ def test_tags(tags: tuple[int, ...], vlan: int | None, words: str) -> None:
         (9, 128, {"sizes": (64, 128), "burst_frames": 2}, "evenly, not in bursts"),
         (9, 128, {"flows": 1_000_001}, "can send 1,000,000 flows, not 1,000,001"),
         (999, 128, {"sizes": tuple(range(64, 164))}, "mixes fewer than 100 frame sizes"),
-        (1 << 32, 128, {}, "at most 4,294,967,295 frames of a direction"),
+        (1 << 32, 128, {"burst_frames": 2}, "at most 4,294,967,295 such frames of a direction"),
+        (9, 128, {"labels": (16,)}, "can send 0 MPLS labels, not 1 over cards: it knows its"),
     ],
 )
 def test_what_cannot_be_sent_is_refused(
@@ -154,6 +155,37 @@ def test_what_cannot_be_sent_is_refused(
 ) -> None:
     with pytest.raises(InputError, match=message):
         planned(share, size=size, **profile)
+
+
+def test_more_than_a_burst_can_have_is_endless() -> None:
+    """And is due in the trial's time all the same, latency frames and sizes included."""
+    for sizes, flows in (((), 1), ((128, 256, 128), 9)):
+        streams = planned(1 << 32, duration_s=1000, sizes=sizes, flows=flows)
+        assert all(stream.endless for stream in streams)
+        assert sum(stream.frames for stream in streams) == 1 << 32
+        assert sum(stream.pps for stream in streams) == pytest.approx((1 << 32) / 1000)
+    assert not any(stream.endless for stream in planned((1 << 32) - 1, duration_s=1000))
+
+
+def test_labelled_frames_are_counted_by_ports() -> None:
+    """The server's parser finds no IP header in them, so that they have no packet group."""
+    profile = Profile(labels=(100, 200), tags=(7,), flows=30)
+    offer = Offer(2000.0, 1.0, 128, profile)
+    (stream,) = plan(offer, FLOW, 3, 1000, RATE_BPS, memif=True)
+    assert (stream.frames, stream.pg_id, stream.latency) == (1000, 0, False)
+    assert stream.frame[24:].startswith("81000007" + "8847" + "00064040" + "000c8140" + "45")
+    assert bytes.fromhex(stream.frame)[stream.ip_offset] == 0x45
+
+
+def test_exact_frames_are_not_for_cards_nor_bursts() -> None:
+    replay = Replayed("two", (bytes(60), bytes(64)))
+    for memif, burst, message in (
+        (False, 1, "cannot replay frames over cards: it knows its frames there by what"),
+        (True, 2, "replays frames evenly, not in bursts"),
+    ):
+        offer = Offer(2000.0, 1.0, 128, Profile(replay=replay, burst_frames=burst))
+        with pytest.raises(InputError, match=message):
+            plan_replay(offer, replay, 3, 1000, memif=memif)
 
 
 def test_percentiles_are_the_upper_edges_of_the_servers_buckets() -> None:

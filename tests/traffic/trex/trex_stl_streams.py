@@ -25,29 +25,35 @@ class STLStream:
         self,
         packet: STLPktBuilder,
         mode: Mapping[str, Any],
-        flow_stats: Mapping[str, Any],
         mac_src_override_by_pkt: bool,
         mac_dst_override_mode: int,
+        flow_stats: Mapping[str, Any] | None = None,
         name: str = "",
         next: str = "",
         self_start: bool = True,
+        isg: float = 0.0,
+        action_count: int = 0,
     ) -> None:
         self.name, self.next = name, next
         self.fields = {
             "enabled": True,
             "self_start": self_start,
             "flags": int(mac_src_override_by_pkt) | mac_dst_override_mode << 1,
-            "action_count": 0,
-            "isg": 0.0,
+            "action_count": action_count,
+            "isg": isg,
             "mode": mode,
             "packet": {"binary": packet.binary, "meta": ""},
             "vm": {"instructions": packet.instructions},
-            "flow_stats": flow_stats,
+            "flow_stats": flow_stats or {"enabled": False},
         }
 
 
 def _pps(pps: float) -> dict[str, Any]:
     return {"type": "pps", "value": pps}
+
+
+def STLTXCont(pps: float) -> dict[str, Any]:
+    return {"type": "continuous", "rate": _pps(pps)}
 
 
 def STLTXSingleBurst(total_pkts: int, pps: float) -> dict[str, Any]:
