@@ -6,7 +6,7 @@ from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from importlib.metadata import EntryPoint, entry_points
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pytest_vswitch.errors import InputError
 
@@ -39,6 +39,16 @@ class Wiring(Protocol):
 
     def provision(self, lab: Lab, host: Host) -> AbstractContextManager[Topology]:
         """Wire and start it; everything ends with the block."""
+
+
+@runtime_checkable
+class Spanning(Protocol):
+    """A wiring whose DUT may be two servers, the second of which is the lab's `target`."""
+
+    def provision_between(
+        self, lab: Lab, host: Host, there: Host
+    ) -> AbstractContextManager[Topology]:
+        """As `Wiring.provision`."""
 
 
 class Hypervisor(Protocol):

@@ -41,7 +41,7 @@ def parse_state(output: str) -> BondState:
             raise DutError(f"testpmd printed a bonding configuration without {name}:\n{output}")
         return tuple(map(int, found[1].split()))
 
-    mode = re.search(r"Bonding mode: (\d+)", output, re.IGNORECASE)
+    mode = re.search(r"Bonding mode: (?:\w+\()?(\d+)", output)  # newer ones name it, too
     primary = re.search(r"Primary: \[(\d+)\]", output)
     if not mode:
         raise DutError(f"testpmd printed no bonding configuration:\n{output}")

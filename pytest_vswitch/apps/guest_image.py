@@ -31,7 +31,7 @@ DRIVER_DIRECTORY = "/usr/lib/dpdk-drivers"
 """In the guest: links to the drivers. EAL aborts on a driver that it sees under two inodes."""
 
 
-_DPDK_MODULES = ("uio_pci_generic",)
+DPDK_MODULES = ("uio_pci_generic",)
 _CONTROL_MODULES = ("virtio_pci", "virtio_console")
 _NET_MODULES = ("virtio_net",)
 """The kernel's own driver of the data ports, for a guest that routes; loaded when asked for."""
@@ -97,8 +97,17 @@ class _Module:
     """Uncompressed."""
 
 
-def prepare(host: Host, *, kernel: str, testpmd: str | Dpdk) -> GuestImage:
+def prepare(
+    host: Host,
+    *,
+    kernel: str,
+    testpmd: str | Dpdk,
+    drivers: Sequence[str] = DRIVERS,
+    modules: Sequence[str] = DPDK_MODULES,
+) -> GuestImage:
     """Find the kernel (`auto` or a path) and build the initramfs if none fits.
+
+    `drivers` are those of its testpmd, `modules` the kernel's for devices that DPDK takes.
 
     Raises InputError for a kernel without its modules, HostError for a missing program.
     """
@@ -106,25 +115,25 @@ def prepare(host: Host, *, kernel: str, testpmd: str | Dpdk) -> GuestImage:
     release = PurePosixPath(vmlinuz).name.removeprefix("vmlinuz-")
     # Two levels up: /boot/vmlinuz-X belongs to /lib/modules/X, also below a prefix.
     prefix = str(PurePosixPath(vmlinuz).parent.parent).rstrip("/")
-    modules = {
-        "dpdk": _modules(host, f"{prefix}/lib/modules/{release}", _DPDK_MODULES),
+    parts = {
+        "dpdk": _modules(host, f"{prefix}/lib/modules/{release}", modules),
         "control": _modules(host, f"{prefix}/lib/modules/{release}", _CONTROL_MODULES),
     }
     net = _modules(host, f"{prefix}/lib/modules/{release}", _NET_MODULES)
-    modules["net"] = [module for module in net if module not in modules["control"]]
-    files, drivers = _programs(host, testpmd)
+    parts["net"] = [module for module in net if module not in parts["control"]]
+    files, links = _programs(host, testpmd, drivers)
     init = (importlib.resources.files("pytest_vswitch") / "apps/guest/init").read_text()
 
     sums = host.ask(["sha256sum", "--", *files], why="is the cached guest image current?").output
     # How it is built counts as content too: this file.
-    digest = hashlib.sha256((sums + init + repr(drivers)).encode() + Path(__file__).read_bytes())
-    for module in [module for part in modules.values() for module in part]:
+    digest = hashlib.sha256((sums + init + repr(links)).encode() + Path(__file__).read_bytes())
+    for module in [module for part in parts.values() for module in part]:
         digest.update(module.name.encode() + module.content)
     initramfs = f"{host.cache}/guest-{digest.hexdigest()[:16]}.cpio.gz"
     if host.exists(initramfs):
         host.run(["touch", "--", initramfs], why="the guest's initramfs; it was used last now")
     else:
-        _build(host, initramfs, files, drivers, modules, init)
+        _build(host, initramfs, files, links, parts, init)
         _make_room(host, initramfs)
     if not isinstance(testpmd, str):
         if testpmd.root:
@@ -132,6 +141,15 @@ def prepare(host: Host, *, kernel: str, testpmd: str | Dpdk) -> GuestImage:
         testpmd = testpmd.program
     in_guest = host.ask(["realpath", "--", host.which(testpmd) or testpmd]).output.strip()
     return GuestImage(vmlinuz, initramfs, release, in_guest)
+
+
+def has_module(host: Host, kernel: str, name: str) -> bool:
+    """Whether the kernel of `prepare` has that module in a file. Raises InputError."""
+    vmlinuz = PurePosixPath(find_kernel(host, kernel))
+    prefix = str(vmlinuz.parent.parent).rstrip("/")
+    directory = f"{prefix}/lib/modules/{vmlinuz.name.removeprefix('vmlinuz-')}"
+    listing = host.ask(["find", directory, "-name", "*.ko*"]).output.splitlines()
+    return name in map(_module_name, listing)
 
 
 def find_kernel(host: Host, kernel: str) -> str:
@@ -202,7 +220,9 @@ def _uncompressed(host: Host, path: str) -> bytes:
     return content
 
 
-def _programs(host: Host, testpmd: str | Dpdk) -> tuple[list[str], dict[str, str]]:
+def _programs(
+    host: Host, testpmd: str | Dpdk, plugins: Sequence[str]
+) -> tuple[list[str], dict[str, str]]:
     """All files and links that busybox and testpmd need, and the guest's driver links."""
     name = testpmd if isinstance(testpmd, str) else testpmd.program
     program = host.which(name)
@@ -212,8 +232,8 @@ def _programs(host: Host, testpmd: str | Dpdk) -> tuple[list[str], dict[str, str
     stdbuf = [host.which("stdbuf") or "stdbuf", "/usr/libexec/coreutils/libstdbuf.so"]
     routing = [path for name in _ROUTER_PROGRAMS if (path := host.which(name))]
     if isinstance(testpmd, str) or not testpmd.root:
-        return libraries.needed(host, [program, *stdbuf, *routing], DRIVERS, static=[busybox])
-    files, drivers = libraries.needed_of_tree(host, testpmd, DRIVERS)
+        return libraries.needed(host, [program, *stdbuf, *routing], plugins, static=[busybox])
+    files, drivers = libraries.needed_of_tree(host, testpmd, plugins)
     own, _ = libraries.needed(host, [*stdbuf, *routing], (), static=[busybox])
     return sorted({*files, *own}), drivers
 

@@ -7,8 +7,10 @@ from pytest_vswitch.errors import InputError
 from pytest_vswitch.lab.schema import Lab
 
 
-def chosen(lab: Lab, *, vswitch: str | None, hypervisor: str | None) -> Lab:
+def chosen(lab: Lab, *, vswitch: str | None, hypervisor: str | None, nic: str | None = None) -> Lab:
     """The lab with those that are given in place of its own. Raises InputError."""
+    if nic is not None:
+        lab = lab.model_copy(update={"guest": lab.guest.model_copy(update={"nic": nic})})
     for option, group, section, given in (
         ("vswitch", registry.VSWITCHES, "dut", vswitch),
         ("hypervisor", registry.HYPERVISORS, "guest", hypervisor),

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from pytest_vswitch.errors import InputError
-from pytest_vswitch.measure import outage
+from pytest_vswitch.measure import outage, vf_migration
 from pytest_vswitch.measure.migration import noted
-from pytest_vswitch.measure.outage import Outage
+from pytest_vswitch.measure.outage import Outage, Step, longest
 from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.measure.vf_migration import VfMove
 from pytest_vswitch.topologies.bonded_migration import BondedMigration
 from pytest_vswitch.topologies.move import Move, Moved
+from pytest_vswitch.topologies.sriov_migration import SriovMigration
 from pytest_vswitch.topologies.topology import Topology
-from pytest_vswitch.traffic.generator import Generator, Silence
+from pytest_vswitch.traffic.generator import Generator
 
 RATE_PPS = 1000.0
 """A frame each millisecond, in the one direction that there is [frames/s]."""
@@ -23,18 +25,6 @@ STANDBY_FRAMES = 256
 """Descriptors of a slave's ring: so many frames can wait in it while it stands by."""
 FAILOVERS = 2
 """Times that another slave becomes the primary, and what waits in its ring comes out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One step of the guide, and the longest silence while it was carried out."""
-
-    what: str
-    began_s: float
-    """Unix time [s]."""
-    ended_s: float
-    silence_ms: float
-    """The longest time without a frame that touches it, if it is among the longest of all [ms]."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +65,15 @@ def under_traffic(
     frame_bytes: int,
     rate_pps: float = RATE_PPS,
     move: Move | None = None,
-) -> tuple[BondedMove, Trial]:
+) -> tuple[BondedMove | VfMove, Trial]:
     """VF out of the bond, unplugged; guest moved; VF plugged, and in the bond again.
 
     Raises MigrationError when it stays where it was, and what `outage.during` raises.
     """
+    if isinstance(topology, SriovMigration):
+        return vf_migration.under_traffic(
+            topology, generator, frame_bytes=frame_bytes, rate_pps=rate_pps
+        )
     if not isinstance(topology, BondedMigration):
         raise InputError(f"the topology {topology.name} has no guest with a bonded port")
     bonded, chosen, times = topology, move or Move(), [0.0]
@@ -127,9 +121,3 @@ def under_traffic(
         "QEMU's total time": f"{moved.statistics.total_ms / 1e3:.1f} s",
     }
     return found, noted(trial, told)
-
-
-def longest(silences: Sequence[Silence], began_s: float, ended_s: float) -> float:
-    """The longest of them that touches that time [ms]; 0 if none does."""
-    touching = (one for one in silences if one.began_s < ended_s and one.ended_s > began_s)
-    return max((one.length_ms for one in touching), default=0.0)

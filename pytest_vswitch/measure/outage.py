@@ -83,6 +83,18 @@ class Outage:
         return self.lost * self.spacing_ms
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One step of several, and the longest silence while it was carried out."""
+
+    what: str
+    began_s: float
+    """Unix time [s]."""
+    ended_s: float
+    silence_ms: float
+    """The longest time without a frame that touches it, if it is among the longest of all [ms]."""
+
+
 def of(trial: Trial) -> tuple[Outage, ...]:
     """One of each direction."""
     spacing_ms = 1e3 * len(trial.directions) / trial.intended_pps
@@ -99,6 +111,12 @@ def of(trial: Trial) -> tuple[Outage, ...]:
         )
         for counts in trial.directions
     )
+
+
+def longest(silences: Sequence[Silence], began_s: float, ended_s: float) -> float:
+    """The longest of them that touches that time [ms]; 0 if none does."""
+    touching = (one for one in silences if one.began_s < ended_s and one.ended_s > began_s)
+    return max((one.length_ms for one in touching), default=0.0)
 
 
 def meanwhile(outages: Sequence[Outage], began_s: float, ended_s: float) -> Silence | None:

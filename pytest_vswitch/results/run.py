@@ -22,6 +22,7 @@ from pytest_vswitch.results import host_facts, record, run_directory
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.results.journal import Journal, RunBegun
 from pytest_vswitch.topologies.needs import tuned
+from pytest_vswitch.topologies.topology import Topology
 from pytest_vswitch.traffic import frames
 
 _FIRST_FRAME_S = 30.0
@@ -80,6 +81,8 @@ class Run:
         """Versions and turn that it was brought up for."""
         self._generator_host: OpenHost | None = None
         """Where the generator runs, if not on the DUT."""
+        self._target_host: OpenHost | None = None
+        """The second DUT, if there is one."""
         with contextlib.ExitStack() as opening:
             self.directory = run_directory.create(reports, facts.id)
             transcript = Transcript(self.directory.path)
@@ -110,6 +113,10 @@ class Run:
                 self.host = hold("dut")
                 if lab.generator.host not in (None, lab.dut.host):
                     self._generator_host = hold("generator")
+                if lab.target and lab.target.host == lab.generator.host:
+                    self._target_host = self._generator_host
+                elif lab.target and lab.target.host != lab.dut.host:
+                    self._target_host = hold("target")
                 if tune:
                     opening.enter_context(tuned(lab, self.host, tell))
             self.host_facts = host_facts.collect(self.host)
@@ -124,6 +131,8 @@ class Run:
         self.host.check_reserved()
         if self._generator_host is not None:
             self._generator_host.check_reserved()
+        if self._target_host is not None:
+            self._target_host.check_reserved()
 
     @property
     def generator_host(self) -> OpenHost:
@@ -169,7 +178,7 @@ class Run:
             # The generator leaves last: DPDK 22.11 crashes when a memif peer goes while it
             # forwards, and a crash on every way out would hide the one that matters.
             last = self._wiring.enter_context(contextlib.ExitStack())
-            topology = self._wiring.enter_context(registry.topology(kind).provision(lab, self.host))
+            topology = self._wiring.enter_context(self._provided(registry.topology(kind), lab))
             attach = registry.generator(lab.generator.kind)
             beside = self._generator_host or self.host
             generator = last.enter_context(attach(lab, beside, topology))
@@ -179,6 +188,13 @@ class Run:
             raise
         self._wired = Wired(name, topology, generator)
         return self._wired
+
+    def _provided(
+        self, wiring: registry.Wiring, lab: Lab
+    ) -> contextlib.AbstractContextManager[Topology]:
+        if self._target_host is not None and isinstance(wiring, registry.Spanning):
+            return wiring.provision_between(lab, self.host, self._target_host)
+        return wiring.provision(lab, self.host)
 
     def unwire(self) -> None:
         """End the topology, if there is one; the next test gets a fresh one."""

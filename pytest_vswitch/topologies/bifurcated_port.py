@@ -54,14 +54,19 @@ def interface(host: Host, bdf: str) -> str:
     return names[0]
 
 
-def refuse_used(host: Host, pf: ethtool.Port) -> None:
-    """Raise HostError where somebody's addresses or filters would be lost."""
-    told = host.ask(["ip", "-o", "address", "show", "dev", pf.name, "scope", "global"]).output
+def refuse_addresses(host: Host, name: str) -> None:
+    """Raise HostError where somebody uses an interface."""
+    told = host.ask(["ip", "-o", "address", "show", "dev", name, "scope", "global"]).output
     if addresses := re.findall(r"inet6? (\S+)", told):
         raise HostError(
-            f"{host.name}: {pf.name} has the addresses {', '.join(addresses)}, which a run would "
+            f"{host.name}: {name} has the addresses {', '.join(addresses)}, which a run would "
             "take away: remove them, or give the lab another port"
         )
+
+
+def refuse_used(host: Host, pf: ethtool.Port) -> None:
+    """Raise HostError where somebody's addresses or filters would be lost."""
+    refuse_addresses(host, pf.name)
     shown = host.ask(pf.command("-n"), check=False).output
     if (found := _RULES.search(shown)) and int(found[1]):
         raise HostError(
@@ -71,8 +76,8 @@ def refuse_used(host: Host, pf: ethtool.Port) -> None:
 
 
 @contextlib.contextmanager
-def functions(host: Host, bdf: str) -> Iterator[list[str]]:
-    """Two VFs that no driver of the kernel takes."""
+def functions(host: Host, bdf: str, count: int = VFS) -> Iterator[list[str]]:
+    """VFs that no driver of the kernel takes."""
     device = f"/sys/bus/pci/devices/{bdf}"
     knob = f"{device}/sriov_numvfs"
     had = host.read_text(knob).strip() if host.exists(knob) else "no place for"
@@ -83,7 +88,7 @@ def functions(host: Host, bdf: str) -> Iterator[list[str]]:
         )
     with (
         changes.rewriting(host, f"{device}/sriov_drivers_autoprobe", "0\n"),
-        changes.virtual_functions(host, bdf, VFS) as functions,
+        changes.virtual_functions(host, bdf, count) as functions,
     ):
         yield functions
 

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -25,7 +26,7 @@ from pytest_vswitch.hosts import hugepages
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.hosts.hugepages import Hugepages
 from pytest_vswitch.lab.schema import Lab
-from pytest_vswitch.topologies import lcores, live_migration, macswap
+from pytest_vswitch.topologies import lcores, live_migration, macswap, sriov_migration_wiring
 from pytest_vswitch.topologies.axes import Axes
 from pytest_vswitch.topologies.counts import PortCounts, since
 from pytest_vswitch.topologies.endpoints import guest_testpmd
@@ -33,6 +34,7 @@ from pytest_vswitch.topologies.lcores import Wanted
 from pytest_vswitch.topologies.live_migration import both, check_sockets, needs_mb
 from pytest_vswitch.topologies.move import Move, Moved, Traveller
 from pytest_vswitch.topologies.places import SOURCE, TARGET, Place, opened
+from pytest_vswitch.topologies.sriov_migration import SriovMigration
 from pytest_vswitch.topologies.standin import ADDRESS, StandIn
 from pytest_vswitch.topologies.topology import Facts, Flow, Hop, MemifPort, Node, plain_flow
 from pytest_vswitch.topologies.virtual_machine import VirtualMachine
@@ -60,16 +62,35 @@ class Snapshot:
 
 def preflight(lab: Lab, host: Host) -> None:
     """Raise InputError for what the lab or the host lacks; nothing is changed."""
+    if lab.guest.nic == "sriov":
+        sriov_migration_wiring.preflight(lab, host)
+        return
     live_migration.preflight(lab, host)
     if lab.ports[0].kind != "memif":
         raise InputError(
             f"{lab.where('ports', 0)}: {NAME} has a virtio device stand for the VF, and needs "
-            "ports of kind `memif`: it does not plug a VF of a real card yet"
+            "ports of kind `memif`; with `--nic sriov` it is a VF of a card"
         )
 
 
+def provision(lab: Lab, host: Host) -> AbstractContextManager[BondedMigration | SriovMigration]:
+    """With a virtio device in place of a VF, or with `guest.nic: sriov` the real thing."""
+    if lab.guest.nic == "sriov":
+        return sriov_migration_wiring.provision(lab, host)
+    return _standing_in(lab, host)
+
+
+def provision_between(
+    lab: Lab, host: Host, there: Host
+) -> AbstractContextManager[BondedMigration | SriovMigration]:
+    """As `provision`, where the target is a server of its own."""
+    if lab.guest.nic != "sriov":
+        return provision(lab, host)  # which says that it is for one server
+    return sriov_migration_wiring.provision(lab, host, there)
+
+
 @contextlib.contextmanager
-def provision(lab: Lab, host: Host) -> Iterator[BondedMigration]:
+def _standing_in(lab: Lab, host: Host) -> Iterator[BondedMigration]:
     """Both places, and a guest at the source with a bond of two; everything ends with the block.
 
     Raises InputError for a lab that does not fit, HostError for what the host lacks,

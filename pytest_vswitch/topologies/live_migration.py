@@ -18,7 +18,7 @@ from typing import Final
 
 from pytest_vswitch import registry
 from pytest_vswitch.apps import users_guest
-from pytest_vswitch.errors import DutError, InputError
+from pytest_vswitch.errors import DutError, InputError, NotHere
 from pytest_vswitch.hosts import hugepages
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.hosts.hugepages import Hugepages
@@ -87,6 +87,8 @@ def preflight(lab: Lab, host: Host) -> None:
 
 def _require_lab(lab: Lab, name: str) -> None:
     """Raise InputError for a lab with which no guest can be moved."""
+    if lab.guest.nic == "sriov":
+        raise NotHere(f"{name} has virtio ports only: with --nic sriov, bonded_migration is it")
     nics = lab.ports[0].kind == "nic"
     require_ports(lab, name, 2 * PORTS if nics else PORTS)
     if lab.target is not None and lab.target.host != lab.dut.host:

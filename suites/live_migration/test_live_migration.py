@@ -76,8 +76,9 @@ def test_bonded_migration(
     """Steps: a guest forwards by a bond of virtio and VF, whose primary is the VF. Take the VF
     out of the bond and of the guest, move the guest, give it a VF again, and the bond, too.
 
-    Verify: frames go on in every step; the guest is announced; then every frame returns
-    exactly; the outage is within the lab's threshold.
+    Verify: frames go on in every step, with `--nic sriov` by the slave that the guide names and
+    at the place where the guest is; the guest is announced; then every frame returns exactly;
+    the outage is within the lab's threshold.
     """
     measure.functional(bonded_migration, frame_bytes=frame_bytes)
     case, move = measure.bonded_migration(bonded_migration, frame_bytes=frame_bytes)

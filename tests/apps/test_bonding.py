@@ -23,6 +23,15 @@ NONE = """\
 \tFailed to get primary slave for port = 2
 """
 
+NEWER = """\
+  - Dev basic:
+\tBonding mode: ACTIVE_BACKUP(1)
+\tMembers (2): [0 1]
+\tActive Members: []
+\tCurrent Primary: [1]
+"""
+"""Of DPDK 24.11."""
+
 
 class Console:
     """Plays testpmd's part: a bond whose changes can be refused."""
@@ -78,6 +87,7 @@ def test_its_state() -> None:
     assert parse_state(NONE) == BondState(mode=1, slaves=(), active=(), primary=None)
     new = TWO.replace("Slaves", "Members")
     assert parse_state(new) == parse_state(TWO)
+    assert parse_state(NEWER) == BondState(mode=1, slaves=(0, 1), active=(), primary=1)
 
 
 @pytest.mark.parametrize("text", ["", "Invalid port_id=2\n", "\tBonding mode: 1\n"])

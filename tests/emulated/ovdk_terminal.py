@@ -25,7 +25,8 @@ class Terminal:
     def write(self, text: str, *, why: str = "") -> None:
         if self.ended:
             raise DutError(f"{self.name} no longer takes input")
-        self._text += self._answer(text)
+        said = self._answer(text)  # which may say more of its own accord, before
+        self._text += said
 
     def read_until(self, pattern: re.Pattern[str], *, timeout_s: float, what: str) -> str:
         if found := pattern.search(self._text):

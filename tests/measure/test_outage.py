@@ -11,7 +11,7 @@ import pytest
 
 from pytest_vswitch.apps.migration import Statistics
 from pytest_vswitch.errors import BooksError, DutError, HostError, InputError
-from pytest_vswitch.measure import bonded, books, outage
+from pytest_vswitch.measure import books, outage
 from pytest_vswitch.measure.migration import Migration, noted
 from pytest_vswitch.measure.trial import Trial
 from pytest_vswitch.results import verdict
@@ -187,10 +187,10 @@ def test_an_outage_is_held_against_the_labs_threshold() -> None:
 
 def test_silences_of_a_step() -> None:
     silences = (Silence(1.0, 1000.0), Silence(5.0, 200.0))
-    assert bonded.longest(silences, 1.5, 1.6) == 1000.0
-    assert bonded.longest(silences, 1.9, 6.0) == 1000.0
-    assert bonded.longest(silences, 4.0, 6.0) == pytest.approx(200.0)
-    assert bonded.longest(silences, 3.0, 4.0) == 0.0
+    assert outage.longest(silences, 1.5, 1.6) == 1000.0
+    assert outage.longest(silences, 1.9, 6.0) == 1000.0
+    assert outage.longest(silences, 4.0, 6.0) == pytest.approx(200.0)
+    assert outage.longest(silences, 3.0, 4.0) == 0.0
 
 
 # --- books --------------------------------------------------------------------------------
