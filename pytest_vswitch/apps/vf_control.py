@@ -7,8 +7,9 @@ config.c, captured from 20.11, 22.11 and 24.11.
 
 from __future__ import annotations
 
+import contextlib
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
@@ -145,6 +146,26 @@ def strict_priority(port: int, classes: int) -> str:
     return f"set tx strict-link-priority {port} {classes:#x}"
 
 
+def own_vlan(port: int, vlan: int, add: bool) -> str:
+    """On a VF's own driver, which asks its PF for it."""
+    return f"rx_vlan {'add' if add else 'rm'} {vlan} {port}"
+
+
+def own_group(port: int, mac: str, join: bool) -> str:
+    """A multicast address that a VF's own driver wants to receive."""
+    return f"mcast_addr {'add' if join else 'remove'} {port} {mac}"
+
+
+def own_all_multicast(port: int, on: bool) -> str:
+    """On a VF's own driver."""
+    return f"set allmulti {port} {_switch(on)}"
+
+
+def own_promiscuous(port: int, on: bool) -> str:
+    """On a VF's own driver."""
+    return f"set promisc {port} {_switch(on)}"
+
+
 def data_center_bridging(port: int, classes: int) -> str:
     """Traffic classes by the priority of a VLAN tag; the port must be stopped."""
     return f"port config {port} dcb vt on {classes} pfc off"
@@ -160,6 +181,8 @@ _CHATTER: Final = re.compile(
     r"\s*(?:Stopping ports\.\.\.|Checking link statuses\.\.\.|Done|Configuring Port .*"
     r"|Port \d+: [0-9A-F:]{17}|Port \d+: link state change event"
     r"|Set \w+ packet forwarding mode"
+    # Of one that was given up already.
+    r"|multicast address not filtered by port \d+"
     # What drivers log meanwhile: what fails, testpmd tells in its own words, too.
     r"|[\w.]+\(\): .*|(?:EAL|PMD|ETHDEV|TELEMETRY): .*)?\s*"
 )
@@ -221,6 +244,14 @@ def parse_sent_by_queue(output: str) -> dict[int, int]:
     return {int(queue): int(count) for queue, count in _STREAM.findall(output)}
 
 
+_EXTENDED: Final = re.compile(r"^(\w+): (\d+)$", re.MULTILINE)
+
+
+def parse_extended(output: str) -> dict[str, int]:
+    """From `show port xstats N`, by name."""
+    return {name: int(count) for name, count in _EXTENDED.findall(output)}
+
+
 def parse_link(output: str) -> bool:
     """Whether the link is up, from `show port info N`. Raises DutError."""
     if found := re.search(r"^Link status: (up|down)$", output, re.MULTILINE):
@@ -261,10 +292,34 @@ class Control:
     def link_is_up(self) -> bool:
         return parse_link(self.testpmd.command("show port info 0"))
 
+    def extended(self) -> dict[str, int]:
+        """Counters that its driver names itself."""
+        return parse_extended(self.testpmd.command("show port xstats 0"))
+
+    def clear_statistics(self) -> None:
+        """Of its own port."""
+        self.testpmd.command("clear port stats 0")
+
     def insert_vlan(self, vlan: int) -> None:
         """Into each frame it sends, by the port's own driver; 0 ends it."""
+        with self._stopped():
+            self.set(f"tx_vlan set 0 {vlan}" if vlan else "tx_vlan reset 0")
+
+    def take_address(self, mac: str) -> str:
+        """Its driver asks the PF to receive by it, and sends by it; why it does not, if so."""
+        with self._stopped():
+            return self.testpmd.command(f"mac_addr set 0 {mac}").strip()
+
+    def filter_vlans(self, on: bool) -> None:
+        """Whether its driver can ask the PF for VLANs."""
+        with self._stopped():
+            self.set(f"port config 0 rx_offload vlan_filter {_switch(on)}")
+
+    @contextlib.contextmanager
+    def _stopped(self) -> Iterator[None]:
+        """For what a port takes only while it is stopped."""
         self.testpmd.command("stop")
         self.set("port stop 0")
-        self.set(f"tx_vlan set 0 {vlan}" if vlan else "tx_vlan reset 0")
+        yield
         self.set("port start 0")
         self.testpmd.start()

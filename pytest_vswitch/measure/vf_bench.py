@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NoReturn, Protocol
 
-from pytest_vswitch.apps.vf_control import Statistics
+from pytest_vswitch.apps.vf_control import NotSupported, Statistics
 from pytest_vswitch.errors import DeadlineError, HostError, VswitchError
-from pytest_vswitch.topologies.vfd import Vf, Vfd
+from pytest_vswitch.topologies.vfd import Vfd
+from pytest_vswitch.topologies.vfd_programs import Vf
 from pytest_vswitch.traffic.generator import Generator, Offer
 
 FRAMES = 16
@@ -21,10 +23,13 @@ RATE_FRAME_BYTES = 1518
 """Of what is offered to see a limit [bytes, FCS included]."""
 SAMPLE_FRAMES = 100_000
 """Over which the shares of traffic classes are taken: far more than all rings hold."""
+EMULATED_WAIT_S = 3.0
+"""After so long, a frame that an emulated DUT has not sent back will not come [s]."""
 BROADCAST = "FF:FF:FF:FF:FF:FF"
 MULTICAST = "01:00:5E:01:02:03"
 _TYPE = b"\x88\xb5"
 """Local experimental Ethernet type (IEEE 802, 9.2.4)."""
+_TPID = b"\x81\x00"
 _MARK = b"vswitch VFd "
 _LENGTH = 60
 _KEPT_UP = 0.98
@@ -39,6 +44,14 @@ class EffectMissing(VswitchError):
     def __init__(self, assertion: str, message: str) -> None:
         super().__init__(f"{assertion}: {message}")
         self.assertion = assertion
+
+
+@dataclass(frozen=True, slots=True)
+class Tag:
+    """IEEE 802.1Q."""
+
+    vlan: int
+    priority: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +71,20 @@ class Seen:
     @property
     def vlans(self) -> list[int | None]:
         """Of the frames that came back: the id of their tag, None without one; no id twice."""
-        found = {_vlan(frame) for frame in self.back}
+        found = {tags[0].vlan if (tags := _tags(frame)) else None for frame in self.back}
         return sorted(found, key=lambda vlan: -1 if vlan is None else vlan)
+
+    @property
+    def tags(self) -> list[list[Tag]]:
+        """Of each frame that came back, the outermost first."""
+        return list(map(_tags, self.back))
+
+
+class Commanded(Protocol):
+    """A PF, or the testpmd of a VF."""
+
+    def set(self, command: str, *, why: str = "") -> None:
+        """Raises NotSupported, DutError."""
 
 
 @dataclass(slots=True)
@@ -74,6 +99,8 @@ class Bench:
     """How long a rate is measured."""
     sample: int = field(default_factory=lambda: SAMPLE_FRAMES)
     """Frames over which shares are taken."""
+    lacks: Mapping[str, str] = field(default_factory=dict)
+    """By assertion: why this NIC, or its driver, is known not to have that effect."""
     asserted: list[str] = field(default_factory=list)
     _number: int = 0
 
@@ -81,37 +108,40 @@ class Bench:
     def vfs(self) -> Sequence[Vf]:
         return self.topology.vfs
 
-    def set(self, command: str) -> None:
-        """On the PF. Raises NotSupported, DutError."""
-        self.topology.pf.set(command)
+    def set(self, command: str, *, on: Commanded | None = None) -> None:
+        """On the PF, or on a VF's own driver. Raises NotSupported, DutError."""
+        (on or self.topology.pf).set(command)
 
     @contextlib.contextmanager
-    def afterwards(self, *commands: str) -> Iterator[None]:
-        """At the end of the block, whatever came of it, the PF is told these."""
+    def afterwards(self, *commands: str, on: Commanded | None = None) -> Iterator[None]:
+        """At the end of the block, whatever came of it, the PF, or a VF, is told these."""
         try:
             yield
         except BaseException:
             for command in commands:
                 with contextlib.suppress(VswitchError):  # the first fault is told
-                    self.set(command)
+                    self.set(command, on=on)
             raise
         for command in commands:
-            self.set(command)
+            self.set(command, on=on)
 
     # --- expectations ---
 
     def expect(self, assertion: str, saw: object, wanted: object) -> None:
-        """Raise EffectMissing unless they are the same."""
+        """Raise EffectMissing unless they are the same, NotSupported where that is known."""
         self.asserted.append(assertion)
         if saw != wanted:
-            raise EffectMissing(assertion, f"it should be {wanted}, it is {saw}")
+            self._miss(assertion, f"it should be {wanted}, it is {saw}")
 
     def expect_between(self, assertion: str, saw: float, least: float, most: float) -> None:
         self.asserted.append(assertion)
         if not least <= saw <= most:
-            raise EffectMissing(
-                assertion, f"it should be from {least:g} to {most:g}, it is {saw:.4g}"
-            )
+            self._miss(assertion, f"it should be from {least:g} to {most:g}, it is {saw:.4g}")
+
+    def _miss(self, assertion: str, what: str) -> NoReturn:
+        if why := self.lacks.get(assertion):
+            raise NotSupported(f"{assertion}: {what}: {why}")
+        raise EffectMissing(assertion, what)
 
     # --- frames ---
 
@@ -121,10 +151,11 @@ class Bench:
         source: str = "02:00:c6:12:00:01",
         *,
         vlan: int | None = None,
+        priority: int = 0,
         count: int = FRAMES,
     ) -> list[bytes]:
         """A burst, each frame unlike all that were ever sent."""
-        tag = b"" if vlan is None else b"\x81\x00" + vlan.to_bytes(2, "big")
+        tag = b"" if vlan is None else _TPID + (priority << 13 | vlan).to_bytes(2, "big")
         header = _bytes(to) + _bytes(source) + tag + _TYPE + _MARK
         burst = []
         for _ in range(count):
@@ -195,9 +226,15 @@ def _number(frame: bytes) -> bytes:
     return frame.partition(_MARK)[2][:4]
 
 
-def _vlan(frame: bytes) -> int | None:
-    tagged = frame[12:14] == b"\x81\x00"
-    return int.from_bytes(frame[14:16], "big") & 0xFFF if tagged else None
+def _tags(frame: bytes) -> list[Tag]:
+    """The outermost first."""
+    found = []
+    rest = frame[12:]
+    while rest[:2] == _TPID:
+        tci = int.from_bytes(rest[2:4], "big")
+        found.append(Tag(tci & 0xFFF, tci >> 13))
+        rest = rest[4:]
+    return found
 
 
 def _grown(before: Statistics, after: Statistics) -> Statistics:

@@ -73,13 +73,14 @@ def bound(lab: Lab, host: Host) -> Iterator[SwitchPorts]:
             elif port.kind == "nic":
                 if port.driver != "kernel":
                     nics.refuse_management(host, port.bdf)
-                    _load(host, port.driver)
+                    load(host, port.driver)
                     stack.enter_context(changes.binding(host, port.bdf, port.driver))
                 devargs.append(port.bdf)
                 ports.append(NicPort(port.name, port.bdf, port.generator or "", line_rate_bps))
         yield SwitchPorts(ports, devargs)
 
 
-def _load(host: Host, driver: str) -> None:
+def load(host: Host, driver: str) -> None:
+    """A module of the kernel, unless it is there. Raises HostError."""
     if not host.exists(f"/sys/bus/pci/drivers/{driver}"):
         host.run(["modprobe", driver], why="the driver for DPDK (guide, 4.2.4)")

@@ -1,6 +1,7 @@
-"""VFd: a PF whose testpmd sets what its virtual functions may, and a testpmd on each of two VFs.
+"""VFd: a PF that sets what its virtual functions may, and a testpmd on each of two VFs.
 
-    wire == PF -- testpmd, which forwards nothing and is told the functions (guide, chapter 5)
+    wire == PF -- testpmd, which forwards nothing and is told the functions (guide, chapter 5);
+             |    or the kernel's driver, told by `ip link`
              |-- VF 0 -- testpmd (macswap): what it receives goes back to the wire
              |-- VF 1 -- testpmd (rxonly)
 
@@ -16,18 +17,26 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from pytest_vswitch.apps import dpdk, vf_control
-from pytest_vswitch.apps.testpmd import PortInfo, parse_port_info
-from pytest_vswitch.apps.vf_control import Control
-from pytest_vswitch.errors import DutError, InputError, NotHere
+from pytest_vswitch.errors import InputError, NotHere
 from pytest_vswitch.hosts import hugepages
 from pytest_vswitch.hosts.host import Host
+from pytest_vswitch.lab.ports import NicPortSpec
 from pytest_vswitch.lab.preflight import check_lcores, require_ports
 from pytest_vswitch.lab.schema import Lab
+from pytest_vswitch.machine import nics
 from pytest_vswitch.machine.nics import PCI
 from pytest_vswitch.topologies import lcores, macswap, ports
 from pytest_vswitch.topologies.axes import Axes
 from pytest_vswitch.topologies.lcores import LcorePlan
 from pytest_vswitch.topologies.topology import Facts, Flow, Hop, NicPort, Node, plain_flow
+from pytest_vswitch.topologies.vfd_ports import (
+    KERNEL_DRIVERS,
+    TESTPMD_DRIVERS,
+    Pf,
+    Setter,
+    TestpmdPf,
+    kernel_port,
+)
 from pytest_vswitch.topologies.vfd_programs import (
     CLASSES,
     MEMORY_MB,
@@ -35,47 +44,12 @@ from pytest_vswitch.topologies.vfd_programs import (
     VFS,
     Program,
     Testpmds,
+    Vf,
     functions,
 )
 
 NAME: Final = "vfd"
 AXES: Final = Axes(("testpmd",), vswitch="testpmd")
-_MODES: Final = ("macswap", "rxonly")
-"""How the VFs' programs forward, by number."""
-_DRIVERS: Final = ("ixgbe", "i40e")
-
-
-@dataclass(slots=True)
-class Vf:
-    """A virtual function, and the testpmd that has it."""
-
-    number: int
-    program: Program
-    notice_s: float = 10.0
-    """How long its driver may take to notice a change of the link [s]."""
-
-    @property
-    def control(self) -> Control:
-        return self.program.control
-
-    @property
-    def mac(self) -> str:
-        told = self.control.testpmd.command("show port info 0")
-        # In a plan nobody says anything.
-        return parse_port_info(told).mac if told else f"02:00:c6:12:f0:{self.number:02x}"
-
-    def start(self, queues: int = 1) -> None:
-        """It receives by its own address only, and forwards."""
-        self.program.start(queues)
-        self.control.testpmd.command("set promisc 0 off", why="testpmd turns it on")
-        self.control.testpmd.command("set allmulti 0 off")
-        self.control.testpmd.command(f"set fwd {_MODES[self.number]}")
-        self.control.testpmd.start()
-
-    def restart(self) -> None:
-        """Its driver asks the PF for its settings anew. Raises DutError."""
-        self.program.end()
-        self.start()
 
 
 @dataclass(slots=True)
@@ -84,7 +58,7 @@ class Vfd:
 
     ports: Sequence[NicPort]
     vfs: Sequence[Vf]
-    _pf: Program
+    _pf: Pf
     generator_cpu: int | None = None
     """CPU left for a traffic generator on this host; None if it shares the others'."""
     memory: str = ""
@@ -94,23 +68,26 @@ class Vfd:
     variant: Mapping[str, str] = field(default_factory=dict)
 
     @property
-    def pf(self) -> Control:
+    def pf(self) -> Setter:
         return self._pf.control
 
     @property
-    def driver(self) -> str:
-        """`ixgbe` or `i40e`, as the PF's testpmd says. Raises DutError for another."""
-        told = self.info.driver.removeprefix("net_")
-        if told not in _DRIVERS:
-            raise DutError(f"VFd is for ports of {' and '.join(_DRIVERS)}, this one has {told}")
-        return told
+    def road(self) -> str:
+        """By which commands the functions are set: `dpdk` or `kernel`."""
+        return self._pf.road
 
     @property
-    def info(self) -> PortInfo:
-        return self.pf.testpmd.port_info(0)
+    def driver(self) -> str:
+        """Of the PF, as who has it says. Raises DutError for one without such functions."""
+        return self._pf.driver
+
+    @property
+    def emulated(self) -> bool:
+        """Whether the NIC is QEMU's."""
+        return self._pf.emulated
 
     def start(self) -> None:
-        self._pf.start(1)
+        self._pf.start()
         for vf in self.vfs:
             vf.start()
 
@@ -125,7 +102,7 @@ class Vfd:
         """The port with `CLASSES` of them, and VFs with a queue for each; started anew."""
         self.end()
         try:
-            self._pf.start(1)
+            self._pf.start()
             self.pf.set("port stop 0")
             self.pf.set(vf_control.data_center_bridging(0, CLASSES))
             self.pf.set("port start 0")
@@ -139,9 +116,12 @@ class Vfd:
     @property
     def facts(self) -> Facts:
         return Facts(
-            versions={"host dpdk": self.pf.testpmd.version},
+            versions={
+                "host dpdk": self.vfs[0].control.testpmd.version,
+                **self._pf.versions,
+            },
             virtio_features="",
-            nic=f"{self.info.driver} ({self.ports[0].bdf})",
+            nic=f"{self.driver} ({self.ports[0].bdf})",
             accelerator="none",
             memory=self.memory,
             remarks=self.remarks,
@@ -153,7 +133,7 @@ class Vfd:
         name = self.ports[0].name
         return (
             Node("generator", "generator", (name,)),
-            Node("PF testpmd", "host", (name,)),
+            Node("PF testpmd" if self.road == "dpdk" else "PF driver", "host", (name,)),
             *(Node(f"VF {vf.number} testpmd", "host", (f"vf{vf.number}",)) for vf in self.vfs),
         )
 
@@ -188,24 +168,30 @@ class Vfd:
 
 
 def preflight(lab: Lab, host: Host) -> None:
-    """Raise NotHere where the first port is no NIC for DPDK, InputError for what is missing."""
+    """Raise NotHere where the first port has no such functions, InputError for what is missing."""
     require_ports(lab, NAME, 1)
     port = lab.ports[0]
-    if port.kind != "nic" or port.driver not in ("vfio-pci", "igb_uio"):
+    where = lab.where("ports", 0)
+    if port.kind != "nic" or port.driver == "uio_pci_generic":
         raise NotHere(
-            f"{NAME} needs a NIC of ixgbe or i40e (82599, X710, ...) as its first port, with "
-            f"`driver: vfio-pci` or `igb_uio`; {lab.where('ports', 0)} is not that"
+            f"{NAME} needs a NIC of {', '.join(KERNEL_DRIVERS)} (82576, 82599, X710, ...) as its "
+            f"first port, with `driver: vfio-pci`, `igb_uio` or `kernel`; {where} is not that"
         )
     driver = _kernel_driver(host, port.bdf)
-    if driver not in (*_DRIVERS, port.driver, ""):
+    if driver not in (*KERNEL_DRIVERS, port.driver, "") or (
+        port.driver == "kernel" and driver not in KERNEL_DRIVERS
+    ):
         raise NotHere(
-            f"{NAME} needs a NIC of ixgbe or i40e: {lab.where('ports', 0)}, {port.bdf} on "
-            f"{host.name}, is one of {driver}, which has no such functions on a PF of DPDK"
+            f"{NAME} needs a NIC of {', '.join(KERNEL_DRIVERS)}: {where}, {port.bdf} on "
+            f"{host.name}, is one of {driver or 'no driver'}"
         )
     dpdk.require(lab, host, "dut")
     if not host.is_root():
         raise InputError(f"{NAME} on {host.name} needs root: for the NIC and its VFs")
     ports.preflight(_with_first_port(lab), host)
+    nics.refuse_management(host, port.bdf)
+    if _by_kernel(port, driver):
+        ports.require_programs(host, [("ip", "iproute2", ""), ("bridge", "iproute2", "")])
     if had := _functions_of(host, port.bdf):
         raise InputError(
             f"{lab.where('ports', 0, 'bdf')}: {port.bdf} on {host.name} has {had} virtual "
@@ -218,7 +204,7 @@ def preflight(lab: Lab, host: Host) -> None:
 
 @contextlib.contextmanager
 def provision(lab: Lab, host: Host) -> Iterator[Vfd]:
-    """Bind the PF, make the VFs, start the programs; everything is undone with the block.
+    """Bind the PF or bring it up, make the VFs, start the programs; undone with the block.
 
     Raises InputError for a lab that does not fit, HostError for what the host lacks, DutError,
     with its last words, for a program that does not come up.
@@ -226,30 +212,42 @@ def provision(lab: Lab, host: Host) -> Iterator[Vfd]:
     preflight(lab, host)
     spec = lab.ports[0]
     assert spec.kind == "nic"  # preflight has refused others
+    driver = _kernel_driver(host, spec.bdf)
+    by_kernel = _by_kernel(spec, driver)
+    numbers = range(VFS) if by_kernel else range(PF, VFS)
     with contextlib.ExitStack() as stack:
         cores = _cores(lab, host)
-        sizes = (MEMORY_MB,) * (1 + VFS)
+        sizes = (MEMORY_MB,) * len(numbers)
         pages = stack.enter_context(hugepages.reserve(host, lab.dut.hugepages, sizes))
-        bound = stack.enter_context(ports.bound(_with_first_port(lab), host))
-        (port,) = bound.ports
-        assert isinstance(port, NicPort)
-        made = stack.enter_context(functions(host, spec.bdf, spec.driver))
-        testpmds = Testpmds(lab, host, cores, pages, spec.driver, [spec.bdf, *made])
+        pf: Pf
+        if by_kernel:
+            pf, made = stack.enter_context(kernel_port(host, spec.bdf, driver))
+            testpmds = Testpmds(lab, host, cores, pages, "kernel", [spec.bdf, *made])
+        else:
+            stack.enter_context(ports.bound(_with_first_port(lab), host))
+            made = stack.enter_context(functions(host, spec.bdf, spec.driver))
+            testpmds = Testpmds(lab, host, cores, pages, spec.driver, [spec.bdf, *made])
+            pf = TestpmdPf(Program(testpmds.of(PF)))
+        line_rate_bps = spec.line_rate_gbps * 1e9
         topology = Vfd(
-            (port,),
+            (NicPort(spec.name, spec.bdf, spec.generator or "", line_rate_bps),),
             [Vf(number, Program(testpmds.of(number))) for number in range(VFS)],
-            Program(testpmds.of(PF)),
+            pf,
             generator_cpu=cores.generator_cpu,
             memory=str(pages),
             remarks=cores.remarks,
             commands=tuple(
-                (testpmds.name(number), tuple(testpmds.argv(number, 1)))
-                for number in range(PF, VFS)
+                (testpmds.name(number), tuple(testpmds.argv(number, 1))) for number in numbers
             ),
         )
         stack.callback(topology.end)
         topology.start()
         yield topology
+
+
+def _by_kernel(port: NicPortSpec, driver: str) -> bool:
+    """Whether `ip link` sets the functions: with DPDK an igb has none."""
+    return port.driver == "kernel" or driver in set(KERNEL_DRIVERS) - set(TESTPMD_DRIVERS)
 
 
 def _kernel_driver(host: Host, bdf: str) -> str:

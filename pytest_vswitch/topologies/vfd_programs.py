@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from pytest_vswitch.apps import dpdk
-from pytest_vswitch.apps.testpmd import Parameters, Testpmd
+from pytest_vswitch.apps.testpmd import Parameters, Testpmd, parse_port_info
 from pytest_vswitch.apps.vf_control import Control
 from pytest_vswitch.errors import DutError, HostError
 from pytest_vswitch.hosts import changes, knobs
@@ -26,6 +26,9 @@ RING: Final = 256
 """Descriptors of each RX ring of a VF."""
 CLASSES: Final = 4
 """Traffic classes, where there are any."""
+
+_MODES: Final = ("macswap", "rxonly")
+"""How the VFs' programs forward, by number."""
 
 MEMORY_MB: Final = 256
 """Of each testpmd."""
@@ -60,6 +63,39 @@ class Program:
     def check_alive(self) -> None:
         if self._process is not None:
             check_runs(self._process)
+
+
+@dataclass(slots=True)
+class Vf:
+    """A virtual function, and the testpmd that has it."""
+
+    number: int
+    program: Program
+    notice_s: float = 10.0
+    """How long its driver may take to notice a change of the link [s]."""
+
+    @property
+    def control(self) -> Control:
+        return self.program.control
+
+    @property
+    def mac(self) -> str:
+        told = self.control.testpmd.command("show port info 0")
+        # In a plan nobody says anything.
+        return parse_port_info(told).mac if told else f"02:00:c6:12:f0:{self.number:02x}"
+
+    def start(self, queues: int = 1) -> None:
+        """It receives by its own address only, and forwards."""
+        self.program.start(queues)
+        self.control.testpmd.command("set promisc 0 off", why="testpmd turns it on")
+        self.control.testpmd.command("set allmulti 0 off")
+        self.control.testpmd.command(f"set fwd {_MODES[self.number]}")
+        self.control.testpmd.start()
+
+    def restart(self) -> None:
+        """Its driver asks the PF for its settings anew. Raises DutError."""
+        self.program.end()
+        self.start()
 
 
 @contextlib.contextmanager

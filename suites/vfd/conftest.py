@@ -7,20 +7,28 @@ from collections.abc import Callable
 import pytest
 
 from pytest_vswitch.apps.vf_control import NotSupported
-from pytest_vswitch.measure.vf_bench import Bench, Shows
+from pytest_vswitch.measure.vf_bench import EMULATED_WAIT_S, Bench, Shows
+from pytest_vswitch.measure.vf_kernel import known_lacks
 from pytest_vswitch.results.certification import Wired
 from pytest_vswitch.topologies.vfd import Vfd
 
 
 @pytest.fixture
 def shows(request: pytest.FixtureRequest, vfd: Wired) -> Shows:
-    """Carries out a check. Skipped, with testpmd's words, what NIC or driver do not have."""
+    """Carries out a check. Skipped, with its words, what NIC or driver do not have."""
     if not isinstance(vfd.topology, Vfd):
         pytest.skip("a simulation has no virtual functions")
-    bench = Bench(vfd.topology, vfd.generator)
-    wanted = getattr(request.module, "DRIVER", None)
-    if wanted not in (None, bench.topology.driver):
-        pytest.skip(f"for {wanted}: this port has {bench.topology.driver}")
+    topology = vfd.topology
+    wanted = getattr(request.module, "ROAD", "dpdk")
+    if wanted != topology.road:
+        has = {"dpdk": "a testpmd", "kernel": "its kernel's driver"}
+        pytest.skip(f"for a PF with {has[wanted]}: this one has {has[topology.road]}")
+    driver = getattr(request.module, "DRIVER", None)
+    if driver not in (None, topology.driver):
+        pytest.skip(f"for {driver}: this port has {topology.driver}")
+    bench = Bench(topology, vfd.generator, lacks=known_lacks(topology))
+    if topology.emulated:
+        bench.wait_s = EMULATED_WAIT_S
 
     def carry_out(check: Callable[[Bench], None]) -> None:
         try:

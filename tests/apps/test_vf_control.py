@@ -19,12 +19,13 @@ from pytest_vswitch.apps.vf_control import NotSupported, Statistics
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.lab.schema import Lab
-from pytest_vswitch.measure.vf_checks import CHECKS
+from pytest_vswitch.measure.vf_checks import CHECKS, KERNEL_CHECKS
 from tests.emulated.dut import Dut
 from tests.emulated.language import BAD, UNKNOWN
 from tests.emulated.nic import PF, Model
 from tests.emulated.testpmd import Testpmd as Emulated
-from tests.emulated.vfd_bench import bench
+from tests.emulated.vf_kernel import KernelDut
+from tests.emulated.vfd_bench import bench, kernel_bench
 from tests.hosts.machine import DEADLINE_S, machine
 
 OTHERS = ("20.11", "24.11")
@@ -56,7 +57,9 @@ WRONG = (
 )
 
 
-FUNCTION = re.compile(r"set (?:vf|tx|all) |set port \d+ (?:vf|uta)|rx_vlan|(?:show|clear) vf")
+FUNCTION = re.compile(
+    r"set (?:vf|tx|all) |set port \d+ (?:vf|uta)|rx_vlan \w+ \d+ port|(?:show|clear) vf"
+)
 """How a line begins that sets, or tells, something of a VF."""
 
 
@@ -70,7 +73,15 @@ def typed() -> list[str]:
                 with bench(dut) as running:
                     check.run(running)
                 lines |= dict.fromkeys(dut.said)
-    return [line for line in lines if line != "start"]
+    for kernel in ("igb", "i40e"):
+        for check in KERNEL_CHECKS:
+            if kernel in check.drivers:
+                kernel_dut = KernelDut("igb" if kernel == "igb" else "i40e")
+                with kernel_bench(kernel_dut) as running:
+                    check.run(running)
+                lines |= dict.fromkeys(kernel_dut.said)
+    others = ("ip ", "bridge ")
+    return [line for line in lines if line != "start" and not line.startswith(others)]
 
 
 @pytest.fixture(params=VERSIONS)

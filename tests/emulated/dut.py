@@ -121,6 +121,10 @@ class Dut:
             return self.nic.link_up
         return self.nic.functions[number].link_told_up
 
+    def answer_of_vf(self, testpmd: Testpmd, line: str) -> str | None:
+        """What the driver of a VF says to a line that is not as on any port."""
+        return None
+
     # --- frames ---
 
     def flood(self) -> None:

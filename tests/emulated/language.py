@@ -46,7 +46,7 @@ class Command:
     form: str
     run: Callable[[Testpmd, list[str]], str]
     since: tuple[int, int] = (17, 5)
-    models: tuple[str, ...] = ("82599", "X710")
+    models: tuple[str, ...] = ("82576", "82599", "X710")
     refusal: str = NOT_IMPLEMENTED
     """What those of other models say, with the port and the VF."""
 
@@ -71,7 +71,7 @@ def answer(testpmd: Testpmd, line: str) -> str:
         )
         if lacking or (testpmd.number != PF and _is_pfs(command)):
             # `show vf stats` prints its table even when it was refused.
-            table = _table(Function(b""), "  vf 0") if "show" in command.form else ""
+            table = statistics_table(Function(b""), "  vf 0") if "show" in command.form else ""
             return command.refusal + table
         return command.run(testpmd, list(found.groups()))
     first = line.split(" ")[0]
@@ -236,7 +236,7 @@ def _link(up: bool) -> Callable[[Testpmd, list[str]], str]:
     return run
 
 
-def _table(function: Function, of: str = "") -> str:
+def statistics_table(function: Function, of: str = "") -> str:
     counters = function.counters
     bar = 24 * "#"
     return (
@@ -249,14 +249,14 @@ def _table(function: Function, of: str = "") -> str:
 
 
 def _port_stats(testpmd: Testpmd, words: list[str]) -> str:
-    return _table(testpmd.dut.nic.function(testpmd.number))
+    return statistics_table(testpmd.dut.nic.function(testpmd.number))
 
 
 def _vf_stats(testpmd: Testpmd, words: list[str]) -> str:
     function = _vf(testpmd, words[1])
     if function is None:
         return f"invalid vf_id {words[1]}\n"
-    return _table(testpmd.dut.seen_by_pf(int(words[1])), f"  vf {words[1]}")
+    return statistics_table(testpmd.dut.seen_by_pf(int(words[1])), f"  vf {words[1]}")
 
 
 def _clear_vf_stats(testpmd: Testpmd, words: list[str]) -> str:
@@ -267,7 +267,7 @@ def _clear_vf_stats(testpmd: Testpmd, words: list[str]) -> str:
 
 
 def _port_info(testpmd: Testpmd, words: list[str]) -> str:
-    drivers = {"82599": "ixgbe", "X710": "i40e"}
+    drivers = {"82576": "e1000_igb", "82599": "ixgbe", "X710": "i40e"}
     driver = f"net_{drivers[testpmd.dut.nic.model]}{'_vf' if testpmd.number != PF else ''}"
     up = "up" if testpmd.dut.link_seen(testpmd.number) else "down"
     return (

@@ -2,8 +2,9 @@
 
 Intel's datasheets: of the 82599 its packet switching between pools (VMOLR, PFUTA, PFVLVF,
 PFDTXGSWC.LBE), anti-spoofing (PFVFSPOOF), VLAN insertion (PFVMVIR), DROP_EN (SRRCTL, PFQDE) and
-rate limiter (RTTBCNRC); of the X710 its internal switch, VSIs and transmit scheduler. It knows
-nothing of what the suites expect. Time is virtual: whoever sends advances it.
+rate limiter (RTTBCNRC); of the 82576 the same (VMOLR, VLVF, DTXSWC, VMVIR); of the X710 its
+internal switch, VSIs and transmit scheduler. It knows nothing of what the suites expect. Time is
+virtual: whoever sends advances it.
 
     nic = Nic("X710", functions=2)
     nic.receive(frame)          -> deliveries of a frame that comes in from the wire
@@ -22,7 +23,9 @@ from typing import Literal
 WIRE, PF = -2, -1
 """Where frames go besides virtual functions, which are 0 and up."""
 
-Model = Literal["82599", "X710"]
+Model = Literal["82576", "82599", "X710"]
+Link = Literal["auto", "enable", "disable"]
+"""Of a function: as the wire's, always up, always down."""
 BROADCAST = b"\xff" * 6
 _TAG = b"\x81\x00"
 _OVERHEAD_BYTES = 24
@@ -73,6 +76,11 @@ class Function:
     """Filters; without any, every VLAN is received."""
     strip: bool = False
     insert: int = 0
+    port_vlan: tuple[int, int] | None = None
+    """VMVIR.VLANA: that tag, with its priority, whatever the frame has already."""
+    groups: set[bytes] = field(default_factory=set)
+    """Multicast addresses that the VF's driver has asked for."""
+    link: Link = "auto"
     check_mac: bool = False
     check_vlan: bool = False
     drop: bool = False
@@ -100,8 +108,8 @@ def priority_of(frame: bytes) -> int:
     return frame[14] >> 5 if frame[12:14] == _TAG else 0
 
 
-def tagged(frame: bytes, vlan: int) -> bytes:
-    return frame[:12] + _TAG + vlan.to_bytes(2, "big") + frame[12:]
+def tagged(frame: bytes, vlan: int, priority: int = 0) -> bytes:
+    return frame[:12] + _TAG + (priority << 13 | vlan).to_bytes(2, "big") + frame[12:]
 
 
 class Nic:
@@ -184,13 +192,17 @@ class Nic:
         )
 
     def receives(self, number: int) -> bool:
-        return self.functions[number].rx
+        return self.functions[number].rx and self.has_link(number)
+
+    def has_link(self, number: int) -> bool:
+        link = self.functions[number].link
+        return self.link_up if link == "auto" else link == "enable"
 
     def admits_address(self, number: int, address: bytes) -> bool:
         if address == BROADCAST:
             return self.admits_broadcast(number)
         if address[0] & 1:
-            return self.admits_multicast(number)
+            return self.admits_multicast(number) or self.is_joined(number, address)
         return self.admits_unicast(number, address)
 
     def admits_broadcast(self, number: int) -> bool:
@@ -198,6 +210,9 @@ class Nic:
 
     def admits_multicast(self, number: int) -> bool:
         return self.functions[number].all_multicast
+
+    def is_joined(self, number: int, address: bytes) -> bool:
+        return address in self.functions[number].groups
 
     def admits_unicast(self, number: int, address: bytes) -> bool:
         function = self.functions[number]
@@ -270,7 +285,7 @@ class Nic:
         """A function sends; where the frame goes."""
         function = self.function(number)
         if number != PF:
-            if not self.transmits(number) or not self.link_up:
+            if not self.transmits(number) or not self.has_link(number):
                 return []
             if not self.has_room(number, frame, queue):
                 function.counters.tx_dropped += 1
@@ -300,7 +315,10 @@ class Nic:
         return checks and vlan is not None and vlan not in function.vlans
 
     def inserted(self, number: int, frame: bytes) -> bytes:
-        vlan = self.functions[number].insert
+        function = self.functions[number]
+        if function.port_vlan is not None:
+            return tagged(frame, *function.port_vlan)
+        vlan = function.insert
         return tagged(frame, vlan) if vlan and vlan_of(frame) is None else frame
 
     def switch(self, sender: int, frame: bytes) -> list[Delivery]:

@@ -35,6 +35,9 @@ class Testpmd:
     queues: int = 1
     vlan: int = 0
     """Inserted into what it sends."""
+    filters_vlans: bool = False
+    groups: set[bytes] = field(default_factory=set)
+    """Multicast addresses that it was told."""
     sent_by_queue: dict[int, int] = field(default_factory=dict)
     _output: str = ""
 
@@ -117,7 +120,8 @@ class Testpmd:
 
     def answer(self, line: str) -> str:
         """What it says to a line, which it carries out."""
-        return language.answer(self, line)
+        own = self.dut.answer_of_vf(self, line) if self.number != PF else None
+        return language.answer(self, line) if own is None else own
 
     # --- the data path ---
 
@@ -127,6 +131,8 @@ class Testpmd:
             return []
         if self.mode == "macswap":
             frame = frame[6:12] + frame[:6] + frame[12:]
+        if self.mode == "mac":
+            frame = bytes.fromhex("020000000000") + self.mac_bytes + frame[12:]
         if self.vlan:
             frame = tagged(frame, self.vlan)
         return self.send(queue, frame)

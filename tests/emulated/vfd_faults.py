@@ -11,8 +11,10 @@ from typing import Any
 
 from tests.emulated.dut import Dut
 from tests.emulated.nic import Model
+from tests.emulated.vf_kernel import Driver, KernelDut
 
 Break = Callable[[Dut], None]
+KernelBreak = Callable[[KernelDut], None]
 
 MUTANTS: list[tuple[str, tuple[Model, ...], Break]] = []
 """The assertion that it fails, the NICs, and what breaks a good one."""
@@ -27,6 +29,20 @@ def fails(assertion: str, *models: Model) -> Callable[[Break], Break]:
 
     def register(break_: Break) -> Break:
         MUTANTS.append((assertion, models or _BOTH, break_))
+        return break_
+
+    return register
+
+
+KERNEL_MUTANTS: list[tuple[str, tuple[Driver, ...], KernelBreak]] = []
+"""The same for a PF that its kernel's driver has."""
+
+
+def fails_by_kernel(assertion: str, *drivers: Driver) -> Callable[[KernelBreak], KernelBreak]:
+    """Registers what makes it fail, with those drivers; default: both."""
+
+    def register(break_: KernelBreak) -> KernelBreak:
+        KERNEL_MUTANTS.append((assertion, drivers or ("igb", "i40e"), break_))
         return break_
 
     return register
@@ -55,3 +71,15 @@ def ignored(dut: Dut, setter: str, when: Callable[..., bool]) -> None:
 def setting(name: str, on: bool) -> Callable[..., bool]:
     """Whether `Dut.set_field` is told to set that field so."""
     return lambda function, field, value: (field, value) == (name, on)
+
+
+def noted(dut: KernelDut, setter: str) -> list[object]:
+    """Filled as soon as that is set."""
+    told: list[object] = []
+
+    def set_(plain: Any, *args: object) -> None:
+        told.append(args)
+        plain(*args)
+
+    replaced(dut, setter, set_)
+    return told

@@ -68,7 +68,7 @@ def a_reset_stops_counting(dut: Dut) -> None:
 # --- i40e: link ---------------------------------------------------------------------------
 
 
-def _is_not_told(number: int, up: bool) -> Break:
+def is_not_told(number: int, up: bool) -> Break:
     def break_(dut: Dut) -> None:
         def notify(plain: Any, now: bool) -> None:
             before = dut.nic.functions[number].link_told_up
@@ -82,8 +82,8 @@ def _is_not_told(number: int, up: bool) -> Break:
 
 
 for _vf in (0, 1):
-    fails(f"link down: VF {_vf} is told", *I40E)(_is_not_told(_vf, up=False))
-    fails(f"link up: VF {_vf} is told", *I40E)(_is_not_told(_vf, up=True))
+    fails(f"link down: VF {_vf} is told", *I40E)(is_not_told(_vf, up=False))
+    fails(f"link up: VF {_vf} is told", *I40E)(is_not_told(_vf, up=True))
 
 
 @fails("link up: frames pass", *I40E)

@@ -1,8 +1,9 @@
-"""One virtual DUT for all tests of this directory, which run in the order of their files."""
+"""One virtual DUT for all tests of this directory; those that remove it come last."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -11,6 +12,13 @@ from pytest_vswitch.hosts.local import LocalHost
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.vlab.state import Place
 from tests.vlab.virtual import NAME, Virtual, lab_texts, seen
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    here = [n for n, item in enumerate(items) if item.path.parent == Path(__file__).parent]
+    ordered = sorted((items[n] for n in here), key=lambda item: item.path.stem == "test_removal")
+    for n, item in zip(here, ordered, strict=True):
+        items[n] = item
 
 
 @pytest.fixture(scope="session")

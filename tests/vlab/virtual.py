@@ -20,7 +20,12 @@ from tests.machines import state
 NAME = f"proof{os.getpid()}"
 
 PORTS = ("0000:01:00.0", "0000:02:00.0")
-SETTINGS = ("/proc/sys/vm/swappiness", "/sys/class/net/*/flags")
+SETTINGS = (
+    "/proc/sys/vm/swappiness",
+    "/proc/sys/net/ipv6/conf/enp*/disable_ipv6",
+    "/sys/class/net/*/flags",
+    "/sys/bus/pci/devices/*/sriov_drivers_autoprobe",
+)
 """More that a run may change; see `state.SETTINGS`."""
 
 

@@ -1,0 +1,666 @@
+#!/usr/bin/env bash
+# The topology vfd on root@dut2, as `pytest suites/vfd --dut 82599` wires it.
+# First comes what is done, then what undoes it: at the end, after Ctrl-C or
+# SIGTERM, or when a command fails. Above both: the words that they use.
+#
+# Before:
+# - packages: apt-get install --no-install-recommends dpdk-dev dpdk-kmods-dkms kmod
+# - SR-IOV on in the BIOS; the first port has no virtual functions yet
+# - for numbers: Turbo Boost and Hyper-Threading off in the BIOS (guide, 4.2.1), CPUs that poll
+#   taken from Linux (isolcpus, nohz_full, rcu_nocbs), governor `performance`; `vswitch lab check`
+#   says what is missing
+# - memory for the pages of 2 MB that are taken below, not in pieces yet
+# - wire: x520_0, 0000:03:00.0 of root@dut2, to enp2s0f0 of root@gen2
+# - wire: x520_1, 0000:03:00.1 of root@dut2, to enp2s0f1 of root@gen2
+# - wire: x520_2, 0000:04:00.0 of root@dut2, to enp3s0f0 of root@gen2
+# - wire: x520_3, 0000:04:00.1 of root@dut2, to enp3s0f1 of root@gen2
+set -eEu
+export LC_ALL=C.UTF-8
+declare -A pids inputs from
+run=/run/vswitch-plan
+
+say() { echo "plan: $*" >&2; }
+
+fail() {
+    say "$*"
+    exit 1
+}
+
+# quote NAME: the last that a program said
+quote() { tail -n 15 "$run/$1.log" | sed 's/^/    /' >&2; }
+
+# start NAME COMMAND...: a program in the background, in a session of its own, so that Ctrl-C
+# is not for it. Its input is a pipe, its output a log; it is killed should this shell be.
+start() {
+    local name=$1 input
+    shift
+    mkfifo "$run/$name.in"
+    exec {input}<>"$run/$name.in"
+    : >"$run/$name.log"
+    setsid setpriv --pdeathsig KILL -- "$@" <&"$input" >>"$run/$name.log" 2>&1 &
+    pids[$name]=$! inputs[$name]=$input from[$name]=1
+}
+
+# tell NAME TEXT: types it
+tell() {
+    from[$1]=$(($(stat -c %s "$run/$1.log") + 1))
+    printf '%s' "$2" >&"${inputs[$1]}"
+}
+
+# await NAME SECONDS WHAT REGEX: until that is among what it said since it was told something
+await() {
+    local name=$1 seconds=$2 what=$3 regex=$4 began=$SECONDS
+    until tail -c "+${from[$name]}" "$run/$name.log" | tr -d '\r' | grep -Pzqa -e "$regex"; do
+        if ! kill -0 "${pids[$name]}" 2>/dev/null; then
+            quote "$name"
+            fail "$name ended before $what; above, the last that it said"
+        elif ((SECONDS - began >= seconds)); then
+            quote "$name"
+            fail "$name: no $what within $seconds s; above, the last that it said"
+        fi
+        sleep 0.1
+    done
+}
+
+# stop NAME TEXT: tells it to end (a signal, without a text), kills it after 1.5 s
+stop() {
+    local pid=${pids[$1]-}
+    [[ $pid ]] || return 0
+    if kill -0 "$pid" 2>/dev/null; then
+        if [[ $2 ]]; then printf '%s' "$2" >&"${inputs[$1]}"; else kill "$pid"; fi
+        for _ in {1..15}; do
+            kill -0 "$pid" 2>/dev/null && sleep 0.1
+        done
+    fi
+    kill -KILL -- "-$pid" 2>/dev/null
+    wait "$pid" 2>/dev/null
+    return 0
+}
+
+# expect FILE TEXT: what follows was planned for a host where this is so. Of several choices
+# the kernel shows the one that is made in brackets.
+expect() {
+    local now
+    now=$(<"$1")
+    [[ $now = "$2" || " $now " = *" [$2] "* ]] ||
+        fail "$1 holds '$now', not '$2' as was planned for: print a new plan"
+}
+
+# put_back FILE BEFORE [AFTER [TEXT]]: writes TEXT, by which it reads BEFORE, unless someone
+# else has changed it from AFTER (`*`: anything). The kernel may have given less than asked for.
+put_back() {
+    local now after=${3-*}
+    now=$(<"$1")
+    if [[ $now = "$2" ]]; then
+        return 0
+    elif [[ $after = '*' || $now = "$after" ]] ||
+        { [[ $2$now$after =~ ^[0-9]+$ ]] && ((now > $2 && now < after)); }; then
+        printf '%s\n' "${4-$2}" >"$1"
+    else
+        say "someone else has changed $1 to '$now': left so (it was '$2')"
+    fi
+}
+
+# driver ADDRESS: which one a PCI device is bound to
+driver() { basename "$(readlink "/sys/bus/pci/devices/$1/driver")"; }
+
+# expect_driver ADDRESS DRIVER: what follows was planned with it
+expect_driver() {
+    [[ $(driver "$1") = "$2" ]] || fail "$2 did not take $1: dmesg says why"
+}
+
+# rebind ADDRESS DRIVER [AFTER]: gives a PCI device back to the driver that it had, or to
+# none, unless someone else has bound it to another than AFTER
+rebind() {
+    local now device=/sys/bus/pci/devices/$1
+    now=$(driver "$1")
+    if [[ $now = "$2" ]]; then
+        return 0
+    elif [[ $# = 3 && $now && $now != "$3" ]]; then
+        say "someone else has bound $1 to '$now': left so (it was bound to '$2')"
+        return 0
+    fi
+    [[ ! $now ]] || echo "$1" >"$device/driver/unbind"
+    if [[ $2 ]]; then
+        echo "$2" >"$device/driver_override"
+        echo "$1" >/sys/bus/pci/drivers_probe
+    fi
+    echo >"$device/driver_override"
+}
+
+# functions ADDRESS BEFORE [AFTER]: gives a PCI device as many virtual functions as before
+functions() {
+    local now knob=/sys/bus/pci/devices/$1/sriov_numvfs
+    now=$(<"$knob")
+    if [[ $now = "$2" ]]; then
+        return 0
+    elif [[ $# = 3 && $now != 0 && $now != "$3" ]]; then
+        say "someone else has given $1 $now virtual functions: left so (it had $2)"
+        return 0
+    fi
+    [[ $now = 0 ]] || echo 0 >"$knob"
+    [[ $2 = 0 ]] || echo "$2" >"$knob"
+}
+
+# hold: until Ctrl-C, or until a program ends
+hold() {
+    local name
+    wait -n "${pids[@]}" || true
+    for name in "${!pids[@]}"; do
+        if ! kill -0 "${pids[$name]}" 2>/dev/null; then
+            quote "$name"
+            say "$name has ended; above, the last that it said"
+        fi
+    done
+    return 1
+}
+
+up() {
+    # changed now, put back at the end
+    expect /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages 0
+    echo 384 >/sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages
+    expect /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages 384
+    # the driver for DPDK (guide, 4.2.4)
+    modprobe igb_uio
+    # changed now, put back at the end
+    expect /sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/driver_override '(null)'
+    echo igb_uio >/sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/driver_override
+    expect /sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/driver_override igb_uio
+    echo 0000:03:00.0 >/sys/bus/pci/devices/0000:03:00.0/driver/unbind
+    echo 0000:03:00.0 >/sys/bus/pci/drivers_probe
+    expect_driver 0000:03:00.0 igb_uio
+    # changed now, put back at the end
+    expect /sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/sriov_drivers_autoprobe 1
+    echo 0 >/sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/sriov_drivers_autoprobe
+    expect /sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/sriov_drivers_autoprobe 0
+    # changed now, put back at the end
+    expect /sys/bus/pci/devices/0000:03:00.0/max_vfs 0
+    echo 2 >/sys/bus/pci/devices/0000:03:00.0/max_vfs
+    expect /sys/bus/pci/devices/0000:03:10.0/driver_override '(null)'
+    # changed now, put back at the end
+    expect /sys/bus/pci/devices/0000:03:10.0/driver_override '(null)'
+    echo igb_uio >/sys/bus/pci/devices/0000:03:10.0/driver_override
+    expect /sys/bus/pci/devices/0000:03:10.0/driver_override igb_uio
+    echo 0000:03:10.0 >/sys/bus/pci/drivers_probe
+    expect_driver 0000:03:10.0 igb_uio
+    expect /sys/bus/pci/devices/0000:03:10.2/driver_override '(null)'
+    # changed now, put back at the end
+    expect /sys/bus/pci/devices/0000:03:10.2/driver_override '(null)'
+    echo igb_uio >/sys/bus/pci/devices/0000:03:10.2/driver_override
+    expect /sys/bus/pci/devices/0000:03:10.2/driver_override igb_uio
+    echo 0000:03:10.2 >/sys/bus/pci/drivers_probe
+    expect_driver 0000:03:10.2 igb_uio
+    # the PF, on which the functions are set (guide, 5.1)
+    start PF-testpmd stdbuf -oL dpdk-testpmd -v \
+        --lcores '0@(8,9,10),1@(8,9,10),2@(8,9,10),3@(8,9,10),4@(8,9,10)' -n 1 \
+        --file-prefix vswitch-vswitch-plan-pf -m 256 --in-memory -a 0000:03:00.0 -- -i \
+        --forward-mode=io --port-topology=loop --rxq=1 --txq=1 --nb-cores=4 \
+        --total-num-mbufs=8192
+    await PF-testpmd 60 'testpmd prompt' $'(?s)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    # VF 0 (guide, 5.1)
+    start VF-0-testpmd stdbuf -oL dpdk-testpmd -v --lcores 0@8,1@11 -n 1 \
+        --file-prefix vswitch-vswitch-plan-vf0 -m 256 --in-memory -a 0000:03:10.0 -- -i \
+        --forward-mode=io --port-topology=loop --rxq=1 --txq=1 --nb-cores=1 \
+        --total-num-mbufs=8192 --rxd=256 --txd=256
+    await VF-0-testpmd 60 'testpmd prompt' $'(?s)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    # testpmd turns it on
+    tell VF-0-testpmd $'set promisc 0 off\n'
+    await VF-0-testpmd 10 $'answer to `set promisc 0 off`' $'(?s)set\\ promisc\\ 0\\ off\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    tell VF-0-testpmd $'set allmulti 0 off\n'
+    await VF-0-testpmd 10 $'answer to `set allmulti 0 off`' $'(?s)set\\ allmulti\\ 0\\ off\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    tell VF-0-testpmd $'set fwd macswap\n'
+    await VF-0-testpmd 10 $'answer to `set fwd macswap`' $'(?s)set\\ fwd\\ macswap\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    # it forwards from here on
+    tell VF-0-testpmd $'start\n'
+    await VF-0-testpmd 10 $'answer to `start`' $'(?s)start\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    # VF 1 (guide, 5.1)
+    start VF-1-testpmd stdbuf -oL dpdk-testpmd -v --lcores 0@8,1@12 -n 1 \
+        --file-prefix vswitch-vswitch-plan-vf1 -m 256 --in-memory -a 0000:03:10.2 -- -i \
+        --forward-mode=io --port-topology=loop --rxq=1 --txq=1 --nb-cores=1 \
+        --total-num-mbufs=8192 --rxd=256 --txd=256
+    await VF-1-testpmd 60 'testpmd prompt' $'(?s)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    # testpmd turns it on
+    tell VF-1-testpmd $'set promisc 0 off\n'
+    await VF-1-testpmd 10 $'answer to `set promisc 0 off`' $'(?s)set\\ promisc\\ 0\\ off\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    tell VF-1-testpmd $'set allmulti 0 off\n'
+    await VF-1-testpmd 10 $'answer to `set allmulti 0 off`' $'(?s)set\\ allmulti\\ 0\\ off\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    tell VF-1-testpmd $'set fwd rxonly\n'
+    await VF-1-testpmd 10 $'answer to `set fwd rxonly`' $'(?s)set\\ fwd\\ rxonly\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    # it forwards from here on
+    tell VF-1-testpmd $'start\n'
+    await VF-1-testpmd 10 $'answer to `start`' $'(?s)start\\n(.*?)testpmd>\\ |vswitch: testpmd ended with status (\\d+)'
+    #
+    # The generator sends, in trials at an even rate, frames of UDP over IPv4:
+    # - into x520_0: 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, 198.18.0.1 to 198.19.0.1,
+    #   ports 49184; out of x520_0 they come back
+    # - 02:00:c6:12:f0:00 stands for the address of VF 0: `show port info 0` there tells it
+    # - 02:00:c6:12:f0:01 stands for the address of VF 1: `show port info 0` there tells it
+    # After the headers each has its number and its time of sending, so that what comes back
+    # is counted as received, doubled, reordered, changed or foreign: lost is what was sent
+    # and is not received when nothing more has come for a while.
+    #
+    # What the suite then asks, test by test. From another terminal, `tell NAME TEXT` is
+    #   printf '%s\n' 'TEXT' >/run/vswitch-plan/NAME.in
+    # and the answer is at the end of /run/vswitch-plan/NAME.log; other lines are typed
+    # as they are. After a # is what is sent, and what is to be expected: else the test fails.
+    #
+    # counters, before and after each of these, and of each trial
+    #     tell VF-0-testpmd $'show port stats 0\n'
+    #
+    # suites/vfd/test_common.py::test_tx_loopback
+    #   Steps: let VF 0 send to the address of VF 1, with TX loopback and without.
+    #   Verify: with it VF 1 receives every frame, and the wire none; without, the other way round.
+    #     tell PF-testpmd $'set tx loopback 0 on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     tell VF-1-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:f0:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect TX loopback on: VF 1 receives what VF 0 sends it: 16
+    #     # expect TX loopback on: none of it is on the wire: 0
+    #     tell PF-testpmd $'set tx loopback 0 off\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     tell VF-1-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:f0:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect TX loopback off: VF 1 receives nothing of VF 0: 0
+    #     # expect TX loopback off: all of it is on the wire: 16
+    #     tell PF-testpmd $'set tx loopback 0 on\n'
+    #
+    # suites/vfd/test_common.py::test_mac_address
+    #   Steps: give VF 0 another address, start its driver anew; give it the old one again.
+    #   Verify: the driver has the new address; frames to it arrive, those to the other do not.
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     tell PF-testpmd $'set vf mac addr 0 0 A0:36:9F:7B:C3:51\n'
+    #     stop VF-0-testpmd $'quit\n'
+    #     rm -rf -- /var/run/dpdk/vswitch-vswitch-plan-vf0
+    #     # VF 0 (guide, 5.1)
+    #     start VF-0-testpmd stdbuf -oL dpdk-testpmd -v --lcores 0@8,1@11 -n 1 \
+    #             --file-prefix vswitch-vswitch-plan-vf0 -m 256 --in-memory -a 0000:03:10.0 -- -i \
+    #             --forward-mode=io --port-topology=loop --rxq=1 --txq=1 --nb-cores=1 \
+    #             --total-num-mbufs=8192 --rxd=256 --txd=256
+    #     # testpmd turns it on
+    #     tell VF-0-testpmd $'set promisc 0 off\n'
+    #     tell VF-0-testpmd $'set allmulti 0 off\n'
+    #     tell VF-0-testpmd $'set fwd macswap\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # expect VF MAC address: the VF's driver has the new one: A0:36:9F:7B:C3:51
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to a0:36:9f:7b:c3:51, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF MAC address: frames to the new one arrive: 16
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF MAC address: frames to the old one do not: 0
+    #     tell PF-testpmd $'set vf mac addr 0 0 02:00:c6:12:f0:00\n'
+    #     stop VF-0-testpmd $'quit\n'
+    #     rm -rf -- /var/run/dpdk/vswitch-vswitch-plan-vf0
+    #     # VF 0 (guide, 5.1)
+    #     start VF-0-testpmd stdbuf -oL dpdk-testpmd -v --lcores 0@8,1@11 -n 1 \
+    #             --file-prefix vswitch-vswitch-plan-vf0 -m 256 --in-memory -a 0000:03:10.0 -- -i \
+    #             --forward-mode=io --port-topology=loop --rxq=1 --txq=1 --nb-cores=1 \
+    #             --total-num-mbufs=8192 --rxd=256 --txd=256
+    #     # testpmd turns it on
+    #     tell VF-0-testpmd $'set promisc 0 off\n'
+    #     tell VF-0-testpmd $'set allmulti 0 off\n'
+    #     tell VF-0-testpmd $'set fwd macswap\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF MAC address restored: frames to it arrive: 16
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to a0:36:9f:7b:c3:51, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF MAC address restored: frames to the other do not: 0
+    #
+    # suites/vfd/test_common.py::test_mac_antispoofing
+    #   Steps: let VF 0 send by its own and by another's address, checked and unchecked.
+    #   Verify: checked, only frames by its own address come out; unchecked, all. It received all.
+    #     tell PF-testpmd $'set vf mac antispoof 0 0 on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect MAC anti-spoofing on: frames by its own address pass: 16
+    #     tell VF-0-testpmd $'stop\n'
+    #     tell VF-0-testpmd $'set fwd io\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to ff:ff:ff:ff:ff:ff, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect MAC anti-spoofing on: by another address none: 0
+    #     # expect MAC anti-spoofing on: VF 0 received them: 16
+    #     tell PF-testpmd $'set vf mac antispoof 0 0 off\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to ff:ff:ff:ff:ff:ff, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect MAC anti-spoofing off: those pass, too: 16
+    #     tell VF-0-testpmd $'stop\n'
+    #     tell VF-0-testpmd $'set fwd macswap\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     tell PF-testpmd $'set vf mac antispoof 0 0 off\n'
+    #
+    # suites/vfd/test_common.py::test_vlan_antispoofing
+    #   Steps: let VF 0 send into its own VLAN and into another, checked and unchecked.
+    #   Verify: checked, only frames of its own VLAN come out; unchecked, those of both.
+    #     tell VF-0-testpmd $'stop\n'
+    #     tell VF-0-testpmd $'port stop 0\n'
+    #     tell VF-0-testpmd $'tx_vlan set 0 100\n'
+    #     tell VF-0-testpmd $'port start 0\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     tell PF-testpmd $'rx_vlan add 100 port 0 vf 0x1\n'
+    #     tell PF-testpmd $'set vf vlan stripq 0 0 on\n'
+    #     tell PF-testpmd $'set vf mac antispoof 0 0 on\n'
+    #     tell PF-testpmd $'set vf vlan antispoof 0 0 on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     tell VF-0-testpmd $'stop\n'
+    #     tell VF-0-testpmd $'port stop 0\n'
+    #     tell VF-0-testpmd $'tx_vlan set 0 200\n'
+    #     tell VF-0-testpmd $'port start 0\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     tell PF-testpmd $'rx_vlan add 100 port 0 vf 0x1\n'
+    #     tell PF-testpmd $'set vf vlan stripq 0 0 on\n'
+    #     tell PF-testpmd $'set vf mac antispoof 0 0 on\n'
+    #     tell PF-testpmd $'set vf vlan antispoof 0 0 on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN anti-spoofing on: its own VLAN passes: (16, [100])
+    #     # expect VLAN anti-spoofing on: of another none: (0, [])
+    #     tell VF-0-testpmd $'stop\n'
+    #     tell VF-0-testpmd $'port stop 0\n'
+    #     tell VF-0-testpmd $'tx_vlan set 0 200\n'
+    #     tell VF-0-testpmd $'port start 0\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     tell PF-testpmd $'rx_vlan add 100 port 0 vf 0x1\n'
+    #     tell PF-testpmd $'set vf vlan stripq 0 0 on\n'
+    #     tell PF-testpmd $'set vf mac antispoof 0 0 on\n'
+    #     tell PF-testpmd $'set vf vlan antispoof 0 0 off\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN anti-spoofing off: that passes: (16, [200])
+    #     tell VF-0-testpmd $'stop\n'
+    #     tell VF-0-testpmd $'port stop 0\n'
+    #     tell VF-0-testpmd $'tx_vlan reset 0\n'
+    #     tell VF-0-testpmd $'port start 0\n'
+    #     # it forwards from here on
+    #     tell VF-0-testpmd $'start\n'
+    #     tell PF-testpmd $'set vf vlan antispoof 0 0 off\n'
+    #     tell PF-testpmd $'set vf mac antispoof 0 0 off\n'
+    #     tell PF-testpmd $'set vf vlan stripq 0 0 off\n'
+    #     tell PF-testpmd $'rx_vlan rm 100 port 0 vf 0x1\n'
+    #
+    # suites/vfd/test_common.py::test_vlan_insertion
+    #   Steps: have VLAN 100 inserted, then 200, then none.
+    #   Verify: every frame that comes out has that tag, or none.
+    #     tell PF-testpmd $'set vf vlan insert 0 0 100\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VLAN insertion 100: frames have that tag: (16, [100])
+    #     tell PF-testpmd $'set vf vlan insert 0 0 200\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VLAN insertion 200: frames have that tag: (16, [200])
+    #     tell PF-testpmd $'set vf vlan insert 0 0 0\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VLAN insertion 0: frames have no tag: (16, [None])
+    #     tell PF-testpmd $'set vf vlan insert 0 0 0\n'
+    #
+    # suites/vfd/test_common.py::test_vlan_stripping
+    #   Steps: send tagged frames, with stripping on and off.
+    #   Verify: they come back without their tag, or with it.
+    #     tell PF-testpmd $'rx_vlan add 100 port 0 vf 0x1\n'
+    #     tell PF-testpmd $'set vf vlan stripq 0 0 on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN stripping on: the tag is gone: (16, [None])
+    #     tell PF-testpmd $'set vf vlan stripq 0 0 off\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN stripping off: the tag is there: (16, [100])
+    #     tell PF-testpmd $'set vf vlan stripq 0 0 off\n'
+    #     tell PF-testpmd $'rx_vlan rm 100 port 0 vf 0x1\n'
+    #
+    # suites/vfd/test_common.py::test_vlan_filtering
+    #   Steps: add VLANs 100 and 200 for VF 0; remove 100.
+    #   Verify: VF 0 receives frames of both and not of 300; then of 200 only.
+    #     tell PF-testpmd $'rx_vlan add 200 port 0 vf 0x1\n'
+    #     tell PF-testpmd $'rx_vlan add 100 port 0 vf 0x1\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN filtering: an added VLAN is received: 16
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 200, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN filtering: another added one, too: 16
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 300, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN filtering: one that was not added is not: 0
+    #     tell PF-testpmd $'rx_vlan rm 100 port 0 vf 0x1\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN filtering: a removed VLAN is not received: 0
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 200, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect VLAN filtering: the one that is left still is: 16
+    #     tell PF-testpmd $'rx_vlan rm 200 port 0 vf 0x1\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_all_queues_drop
+    #   Steps: fill the ring of VF 1, which nobody polls; send to VF 0; off, then on.
+    #   Verify: off, VF 0 receives nothing, for the port waits for VF 1; on, it receives all.
+    #     tell PF-testpmd $'set all queues drop 0 off\n'
+    #     # it stops forwarding
+    #     tell VF-1-testpmd $'stop\n'
+    #     tell VF-1-testpmd $'show port info 0\n'
+    #     # send 512 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:01, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect all queues drop off: VF 0 waits behind the full ring of VF 1: 0
+    #     tell PF-testpmd $'set all queues drop 0 on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect all queues drop on: VF 0 receives beside it: 16
+    #     # it forwards from here on
+    #     tell VF-1-testpmd $'start\n'
+    #     tell PF-testpmd $'set all queues drop 0 on\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_vf_packet_drop
+    #   Steps: as for all queues, which are off, with VF 1's own setting.
+    #   Verify: as for all queues.
+    #     tell PF-testpmd $'set all queues drop 0 off\n'
+    #     tell PF-testpmd $'set vf split drop 0 1 off\n'
+    #     # it stops forwarding
+    #     tell VF-1-testpmd $'stop\n'
+    #     tell VF-1-testpmd $'show port info 0\n'
+    #     # send 512 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:01, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF packet drop off: VF 0 waits behind the full ring of VF 1: 0
+    #     tell PF-testpmd $'set vf split drop 0 1 on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF packet drop on: VF 0 receives beside it: 16
+    #     # it forwards from here on
+    #     tell VF-1-testpmd $'start\n'
+    #     tell PF-testpmd $'set vf split drop 0 1 off\n'
+    #     tell PF-testpmd $'set all queues drop 0 on\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_rate_limit
+    #   Steps: limit the queue of VF 0 to 10 Mbit/s, offer four times that; take the limit away.
+    #   Verify: what comes back is within 10 % above and 15 % below the limit; without it, all.
+    #     tell PF-testpmd $'set port 0 vf 0 rate 10 queue_mask 0x1\n'
+    #     # offer 40 Mbit/s of 1518-byte frames to VF 0 for 5 s
+    #     # expect VF rate limit: no more [Mbit/s]: 0 to 11
+    #     # expect VF rate limit: and no less [Mbit/s]: 8.5 to 40
+    #     tell PF-testpmd $'set port 0 vf 0 rate 0 queue_mask 0x1\n'
+    #     # offer 40 Mbit/s of 1518-byte frames to VF 0 for 5 s
+    #     # expect VF rate limit 0: all passes [Mbit/s]: 39.2 to 41
+    #     tell PF-testpmd $'set port 0 vf 0 rate 0 queue_mask 0x1\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_rx_enabling
+    #   Steps: switch receiving off for VF 0, then on.
+    #   Verify: off, VF 0 receives nothing, and VF 1 all that is sent to it; on, VF 0 receives.
+    #     tell PF-testpmd $'set port 0 vf 0 rx off\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF RX off: it receives nothing: 0
+    #     tell VF-1-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:01, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF RX off: the other VF receives: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rx on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF RX on: it receives: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rx on\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_tx_enabling
+    #   Steps: switch sending off for VF 0, then on.
+    #   Verify: off, it receives, and nothing comes out; on, all comes out.
+    #     tell PF-testpmd $'set port 0 vf 0 tx off\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF TX off: nothing comes out: 0
+    #     # expect VF TX off: it still receives: 16
+    #     tell PF-testpmd $'set port 0 vf 0 tx on\n'
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect VF TX on: all come out: 16
+    #     tell PF-testpmd $'set port 0 vf 0 tx on\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_rx_mode_aupe
+    #   Steps: accept untagged frames, and not.
+    #   Verify: VF 0 receives them, or not; tagged frames of its VLAN always.
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     tell PF-testpmd $'rx_vlan add 100 port 0 vf 0x1\n'
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode AUPE on\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode AUPE on: VF 0 receives: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode AUPE off\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode AUPE off: VF 0 does not: 0
+    #     # send 16 frames of 68 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, VLAN 100, type
+    #     # 0x88b5; type `show port stats 0` to each VF before and after
+    #     # expect RX mode AUPE off: others still arrive: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode AUPE on\n'
+    #     tell PF-testpmd $'rx_vlan rm 100 port 0 vf 0x1\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_rx_mode_rope
+    #   Steps: enter an address into the hash table; accept what matches it, and not.
+    #   Verify: VF 0 receives frames to that address, or not; frames to its own always.
+    #     tell PF-testpmd $'set port 0 uta 02:00:C6:12:34:56 on\n'
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode ROPE on\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:34:56, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode ROPE on: VF 0 receives: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode ROPE off\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:34:56, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode ROPE off: VF 0 does not: 0
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode ROPE off: others still arrive: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode ROPE off\n'
+    #     tell PF-testpmd $'set port 0 uta 02:00:C6:12:34:56 off\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_rx_mode_bam
+    #   Steps: accept broadcasts, and not.
+    #   Verify: VF 0 receives them, or not; frames to its own address always.
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode BAM on\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to ff:ff:ff:ff:ff:ff, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode BAM on: VF 0 receives: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode BAM off\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to ff:ff:ff:ff:ff:ff, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode BAM off: VF 0 does not: 0
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode BAM off: others still arrive: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode BAM on\n'
+    #
+    # suites/vfd/test_ixgbe.py::test_rx_mode_mpe
+    #   Steps: accept all multicast frames, and not.
+    #   Verify: VF 0 receives them, or not; frames to its own address always.
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode MPE on\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 01:00:5e:01:02:03, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode MPE on: VF 0 receives: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode MPE off\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 01:00:5e:01:02:03, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode MPE off: VF 0 does not: 0
+    #     tell VF-0-testpmd $'show port info 0\n'
+    #     # send 16 frames of 64 bytes, 02:00:c6:12:00:01 to 02:00:c6:12:f0:00, type 0x88b5; type
+    #     # `show port stats 0` to each VF before and after
+    #     # expect RX mode MPE off: others still arrive: 16
+    #     tell PF-testpmd $'set port 0 vf 0 rxmode MPE off\n'
+    #
+    say 'vfd is up; Ctrl-C ends it. Frames go between'
+    say '  x520_0, 0000:03:00.0, at the other end of its wire enp2s0f0'
+}
+
+undo() {
+    trap '' INT TERM HUP
+    trap - ERR
+    set +e
+    stop VF-0-testpmd $'quit\n'
+    rm -rf -- /var/run/dpdk/vswitch-vswitch-plan-vf0
+    stop VF-1-testpmd $'quit\n'
+    rm -rf -- /var/run/dpdk/vswitch-vswitch-plan-vf1
+    stop PF-testpmd $'quit\n'
+    rm -rf -- /var/run/dpdk/vswitch-vswitch-plan-pf
+    rebind 0000:03:10.2 '' igb_uio
+    put_back /sys/bus/pci/devices/0000:03:10.2/driver_override '(null)' igb_uio ''
+    rebind 0000:03:10.0 '' igb_uio
+    put_back /sys/bus/pci/devices/0000:03:10.0/driver_override '(null)' igb_uio ''
+    put_back /sys/bus/pci/devices/0000:03:00.0/max_vfs 0 2
+    functions 0000:03:00.0 0 2
+    put_back /sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/sriov_drivers_autoprobe 1 0
+    rebind 0000:03:00.0 ixgbe igb_uio
+    put_back /sys/devices/pci0000:80/0000:80:02.0/0000:03:00.0/driver_override '(null)' igb_uio ''
+    put_back /sys/kernel/mm/hugepages/hugepages-2048kB/nr_hugepages 0 384
+    rm -rf -- "$run"
+}
+
+[[ $(uname -n) = dut2 ]] || fail 'this was planned for the host dut2'
+[[ $EUID = 0 ]] || fail 'run this as root'
+mkdir -m 711 "$run" ||
+    fail "one is up; was it killed, 'bash $run/undo' cleans up"
+# The way back, should this shell be killed.
+{ declare -p run pids inputs from; declare -f; echo undo; } >"$run/undo"
+trap undo EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+trap 'say "failed: $BASH_COMMAND"' ERR
+up
+hold
