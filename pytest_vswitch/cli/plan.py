@@ -4,16 +4,10 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 from pytest_vswitch.cli.command import Commands, command
-
-if TYPE_CHECKING:
-    from pytest_vswitch.hosts.shell_script import Script
-    from pytest_vswitch.lab.schema import Lab
-    from pytest_vswitch.topologies.topology import Port
 
 
 def add(commands: Commands[argparse.ArgumentParser]) -> None:
@@ -36,6 +30,9 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
     plan.add_argument(
         "--hypervisor", metavar="NAME", help="in place of the lab's `guest.hypervisor`"
     )
+    plan.add_argument(
+        "--nic", choices=("virtio", "sriov"), help="in place of the lab's `guest.nic`"
+    )
     plan.add_argument("--topology", metavar="NAME", help="of several, print this one only")
     plan.add_argument("--host", metavar="NAME", help="of several, print this one's script only")
     plan.add_argument("-o", dest="directory", metavar="DIR", type=Path, help="one file per script")
@@ -43,16 +40,24 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
 
 
 def _plan(arguments: argparse.Namespace) -> None:
+    from pytest_vswitch import planning
     from pytest_vswitch.errors import InputError, NotHere
     from pytest_vswitch.lab.choices import chosen
     from pytest_vswitch.lab.loader import load
 
-    lab = chosen(load(arguments.dut), vswitch=arguments.vswitch, hypervisor=arguments.hypervisor)
-    topologies = _topologies(arguments.suite, arguments.dut)
-    what = f"pytest {' '.join(arguments.suite)} --dut {arguments.dut}"
+    choices = {name: getattr(arguments, name) for name in ("vswitch", "hypervisor", "nic")}
+    lab = chosen(load(arguments.dut), **choices)
+    options = planning.options(choices)
+    tests = planning.collect(arguments.suite, arguments.dut, options)
+    topologies = planning.topologies(tests)
+    what = " ".join(["pytest", *arguments.suite, "--dut", arguments.dut, *options])
     if arguments.topology:
-        if arguments.topology not in topologies:  # unless the suite leaves the choice
-            topologies = _topologies(arguments.suite, arguments.dut, arguments.topology)
+        # Unless the suite leaves the choice.
+        if arguments.topology not in topologies and planning.is_known(arguments.topology):
+            tests = planning.collect(
+                arguments.suite, arguments.dut, [*options, "--topology", arguments.topology]
+            )
+            topologies = planning.topologies(tests)
             what += f" --topology {arguments.topology}"
         topologies = [name for name in topologies if name == arguments.topology]
     if not topologies:
@@ -64,10 +69,13 @@ def _plan(arguments: argparse.Namespace) -> None:
     scripts = {}
     for name in topologies:
         try:
-            for host, script in _scripts(lab, name, what, _progress()).items():
+            mine = planning.tests_of(tests, name)
+            for host, script in planning.scripts(lab, name, mine, what, note=_progress()).items():
                 scripts[name, host] = script
         except NotHere as reason:
             print(f"vswitch: no plan of {name}: {reason}", file=sys.stderr)
+    if not scripts:
+        raise InputError(f"no topology of {' '.join(arguments.suite)} fits this lab, as said above")
     texts = {
         f"{name}-{host}.sh": script.text()
         for (name, host), script in scripts.items()
@@ -95,81 +103,3 @@ def _progress() -> Callable[[str], None]:
     if not sys.stderr.isatty():
         return lambda why: None
     return lambda why: print(f"vswitch: {why}", file=sys.stderr) if why else None
-
-
-def _topologies(suite: Sequence[str], dut: str, chosen: str | None = None) -> list[str]:
-    """Names of the topologies that the tests of `suite` use, in the order of first use.
-
-    Where a suite leaves the choice, it is `chosen`.
-
-    Raises InputError, in pytest's words, when it cannot collect them.
-    """
-    import contextlib
-    import io
-
-    import pytest
-
-    from pytest_vswitch import registry
-    from pytest_vswitch.errors import InputError
-
-    known = registry.Registered(registry.TOPOLOGIES).names()
-    used: dict[str, None] = {}
-
-    class Collected:
-        def pytest_collection_finish(self, session: pytest.Session) -> None:
-            for item in session.items:
-                fixtures: Any = getattr(item, "fixturenames", ())
-                if "vswitch_run" in fixtures:
-                    used.update(dict.fromkeys(name for name in known if name in fixtures))
-
-    said = io.StringIO()
-    options = ["--collect-only", "-qq", "-p", "no:cacheprovider", "--color", "no"]
-    if chosen in known:
-        options += ["--topology", chosen]
-    with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
-        status = pytest.main([*suite, "--dut", dut, *options], plugins=[Collected()])
-    if status not in (pytest.ExitCode.OK, pytest.ExitCode.NO_TESTS_COLLECTED):
-        raise InputError(f"pytest cannot collect {' '.join(suite)}:\n{said.getvalue().strip()}")
-    return list(used)
-
-
-def _where(port: Port) -> str:
-    """Where a generator attaches."""
-    from pytest_vswitch.topologies.topology import MemifPort, NicPort
-
-    if isinstance(port, MemifPort):
-        return port.socket
-    if isinstance(port, NicPort):
-        return f"{port.bdf}, at the other end of its wire {port.generator or 'your generator'}"
-    return "simulated"
-
-
-def _scripts(lab: Lab, topology: str, what: str, note: Callable[[str], None]) -> dict[str, Script]:
-    """By the host's name: what a run carries out there to bring `topology` up."""
-    import contextlib
-
-    from pytest_vswitch import registry
-    from pytest_vswitch.hosts.opening import open_host
-    from pytest_vswitch.hosts.plan import PlanHost, Unanswered, script_for
-
-    with contextlib.ExitStack() as hosts:
-        dut = hosts.enter_context(open_host(lab))
-        beside = lab.generator.host not in (None, lab.dut.host)
-        generator = hosts.enter_context(open_host(lab, "generator")) if beside else dut
-        doing = script_for(dut, f"The topology {topology} on {dut.name}, as `{what}` wires it.")
-        recorder = PlanHost(dut, doing, note=note)
-        wired = hosts.enter_context(registry.topology(topology).provision(lab, recorder))
-        recorder.up()
-        doing.told += [f"{topology} is up; Ctrl-C ends it. Frames go between"]
-        doing.told += [f"  {port.name}, {_where(port)}" for port in wired.ports]
-
-        title = f"The traffic generator for {topology} on {generator.name}, as in `{what}`."
-        sending = script_for(generator, title)
-        asker = PlanHost(generator, sending, note=note, needs_answers=True)
-        attach = registry.generator(lab.generator.kind)
-        with contextlib.suppress(Unanswered), attach(lab, asker, wired):
-            pass
-    if beside:
-        return {dut.name: doing, generator.name: sending}
-    doing.aside += sending.up
-    return {dut.name: doing}

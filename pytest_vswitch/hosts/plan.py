@@ -27,6 +27,8 @@ RUN = "/run/vswitch-plan"
 _DRIVER = re.compile(r"/sys/bus/pci/devices/([^/]+)/driver")
 
 
+_ENDLESS = 500
+"""Steps of one test, by which a program that says nothing is asked the same again and again."""
 _BRIEF = 60
 """How much a script says of what it waits for [characters]."""
 
@@ -121,6 +123,7 @@ class PlanHost:
         self._commands: dict[str, str] = {}
         """By name of a program: its command line."""
         self.needs_answers = needs_answers
+        self._most: int | None = None
 
     @property
     def name(self) -> str:
@@ -135,10 +138,31 @@ class PlanHost:
         return self._real.cache
 
     def record(self, text: str, why: str = "") -> None:
+        if self._most is not None and len(self._steps) >= self._most:
+            self._most = None  # what undoes it is recorded yet
+            raise HostError(f"{self.name}: what is planned here never ends")
         self._steps.append(Step(text, why))
 
     def up(self) -> None:
         self._steps = self._script.undo
+
+    @property
+    def fresh(self) -> bool:
+        """Whether nothing has been recorded but aside."""
+        return not self._script.up
+
+    @contextlib.contextmanager
+    def aside(self, steps: list[Step]) -> Iterator[None]:
+        """What is recorded in the block belongs to `steps`, not to the script's own.
+
+        A question that is asked until it is answered ends with a HostError.
+        """
+        kept, self._steps = self._steps, steps
+        self._most = len(steps) + _ENDLESS
+        try:
+            yield
+        finally:
+            self._steps, self._most = kept, None
 
     # --- what is recorded ---
 
@@ -276,6 +300,11 @@ class PlanHost:
         if path in self._files:
             return path
         return self._links.get(path) or self._real.read_link(path)
+
+    def found_driver(self, bdf: str) -> str:
+        """Of a PCI device, before the plan's first step; empty: none."""
+        link = f"/sys/bus/pci/devices/{bdf}/driver"
+        return self._real.read_link(link).rpartition("/")[2] if self._real.exists(link) else ""
 
     def _driver(self, path: str) -> str | None:
         """The planned driver of a PCI device, if `path` is the link to it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from tests.guides import plans
 from tests.guides.steps import Step, steps
 
 ROOT = Path(__file__).parents[2]
@@ -25,7 +26,8 @@ _HEAD = """\
 # The guides, command by command
 
 Made by `python -m tests.guides.page` of the tables in `tests/guides/`; a test holds it against
-them, looks up each test in `suites/`, and each text of a plan's line in the module that says it.
+them, and looks up each test in `suites/`, each text in the module that says it, and each plan's
+line in the [plans](plans/README.md) for the example labs.
 The guides are DPDK's How To Guides, chapters 1 to 7, and two of Intel DPDK vSwitch (M, K).
 
 *same*: said as the guide says it, with this lab's names. *otherwise*: done by other means, as the
@@ -40,8 +42,8 @@ def render() -> str:
         parts.append("".join(f"- {step.section}: {_code(step.command)}\n" for step in holes))
     for number, title in _CHAPTERS.items():
         parts.append(f"## {number} {title}\n")
-        parts.append("| section | command | | test | what the plan's line is made of | note |")
-        parts.append("|---|---|---|---|---|---|")
+        parts.append("| section | command | | test | said by | the plan's line | note |")
+        parts.append("|---|---|---|---|---|---|---|")
         parts += [_row(step) for step in steps() if step.section.startswith(f"{number}.")]
         parts.append("")
     return "\n".join(parts)
@@ -50,7 +52,9 @@ def render() -> str:
 def _row(step: Step) -> str:
     made_of = f"{_code(step.words)} in `{step.source}`" if step.source else ""
     test = f"`{step.test}`" if step.test else ""
-    cells = (step.section, _code(step.command), step.kind, test, made_of, step.note)
+    file = plans.page(step)
+    line = f"{_code(plans.words(step).strip())} in [{file}](plans/{file})" if file else ""
+    cells = (step.section, _code(step.command), step.kind, test, made_of, line, step.note)
     return f"| {' | '.join(cells)} |"
 
 

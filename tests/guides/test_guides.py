@@ -7,10 +7,11 @@ import functools
 
 import pytest
 
+from tests.guides import plans
 from tests.guides.page import PAGE, ROOT, render
 from tests.guides.steps import Step, steps
 
-HOLES = {"a virtio device stands for the VF until the suite has `--nic sriov`"}
+HOLES: set[str] = set()
 """Reasons for holes that are known; when it is empty, none is let pass."""
 
 
@@ -44,6 +45,20 @@ def test_each_command_is_carried_out(step: Step) -> None:
         assert said, f"{step.source} does not say {step.words!r}"
     else:
         assert step.kind == "otherwise"
+
+
+@pytest.mark.parametrize("step", steps(), ids=lambda one: f"{one.section} {one.command[:40]}")
+def test_each_command_is_in_a_plan(step: Step) -> None:
+    """Of those that a suite carries out; where none has it, plan_lines.yaml says so."""
+    if step.kind in ("same", "otherwise"):
+        told = f"no plan of its suite has {plans.words(step)!r}"
+        assert plans.page(step) or not plans.words(step), told
+
+
+def test_what_plans_say_otherwise_is_of_a_row_each() -> None:
+    for said in plans.said_otherwise():
+        rows = [row for row in steps() if plans.is_of(said, row)]
+        assert len(rows) == 1, said
 
 
 def test_no_chapter_is_left_out() -> None:

@@ -81,7 +81,8 @@ def test_an_unknown_lab_is_told_with_the_known_ones() -> None:
     with pytest.raises(InputError) as caught:
         load("lab11")
     assert str(caught.value) == (
-        "there is no lab `lab11`; did you mean `lab1`? known labs: example, lab1, local, sim, vlab"
+        "there is no lab `lab11`; did you mean `lab1`? known labs: 82599, example, lab1, local, "
+        "sim, vlab, x710"
     )
     with pytest.raises(InputError, match=r"^there is no lab ``; known labs: "):
         load("")

@@ -1,7 +1,4 @@
-"""The plans of flow_bifurcation: for an 82599 and an X710, as docs/plans has them.
-
-`python -m tests.topologies.test_flow_bifurcation_plan` writes these.
-"""
+"""The plans of flow_bifurcation, by the driver of the card."""
 
 from __future__ import annotations
 
@@ -21,11 +18,6 @@ from tests.emulated.bifurcated import BDF, Host
 from tests.emulated.ethtool import Kind
 
 KINDS: tuple[Kind, ...] = ("ixgbe", "i40e", "i40e 1.x")
-PLANS = Path(__file__).parents[2] / "docs/plans"
-PAGES: dict[str, Kind] = {
-    "flow_bifurcation-82599.sh": "ixgbe",
-    "flow_bifurcation-x710.sh": "i40e 1.x",
-}
 LAB = Lab.model_validate(
     {
         "name": "it",
@@ -121,12 +113,6 @@ def test_the_plan_is_a_script(tmp_path: Path) -> None:
     assert "at() {" in text
 
 
-@pytest.mark.parametrize("name", PAGES)
-def test_the_documented_plans_are_up_to_date(name: str) -> None:
-    wanted = plan(PAGES[name]).text()
-    assert (PLANS / name).read_text() == wanted, f"python -m {__name__} writes it"
-
-
 def test_a_kernel_that_does_not_tell_where_vfs_will_be_is_a_fault() -> None:
     host: Any = Planned("ixgbe")
     del host.files[f"/sys/bus/pci/devices/{BDF}/sriov_offset"]
@@ -135,9 +121,3 @@ def test_a_kernel_that_does_not_tell_where_vfs_will_be_is_a_fault() -> None:
         flow_bifurcation.provision(LAB, PlanHost(host, script_for(host, "A test's."))),
     ):
         pass
-
-
-if __name__ == "__main__":
-    PLANS.mkdir(exist_ok=True)
-    for file, kind in PAGES.items():
-        (PLANS / file).write_text(plan(kind).text())
