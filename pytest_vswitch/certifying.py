@@ -48,6 +48,7 @@ class Certifying:
             loader.load(dut, loader.search_path(config.rootpath)),
             vswitch=config.getoption("vswitch"),
             hypervisor=config.getoption("hypervisor"),
+            nic=config.getoption("nic"),
         )
         self.profile = options.profile(config, self.lab)
         self.frame_sizes = options.frame_sizes(config, self.lab, self.profile)

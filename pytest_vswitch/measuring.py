@@ -29,6 +29,7 @@ from pytest_vswitch.measure.runner import TrialRunner
 from pytest_vswitch.measure.scalability import Scalability, of_each, of_flows
 from pytest_vswitch.measure.soak import SHARE, Soak, soak
 from pytest_vswitch.measure.trial import Trial
+from pytest_vswitch.measure.vf_migration import VfMove
 from pytest_vswitch.results import scaling, usage
 from pytest_vswitch.results.certification import Certification, Doing, Wired
 from pytest_vswitch.results.run import Run
@@ -337,7 +338,7 @@ class Measure:
 
     def bonded_migration(
         self, wired: Wired, *, frame_bytes: int
-    ) -> tuple[Certification, BondedMove]:
+    ) -> tuple[Certification, BondedMove | VfMove]:
         """Take the VF out, move the guest, put a VF in again, all under traffic."""
         case = self._begin(wired, {"frame_bytes": frame_bytes, "event": "migration"})
         found = case.event(

@@ -22,7 +22,7 @@ from pytest_vswitch.percentage import percentage
 from pytest_vswitch.results import run_directory
 from pytest_vswitch.results.certification import Plan
 from pytest_vswitch.results.record import Record
-from pytest_vswitch.traffic import imix, overlay, pcap
+from pytest_vswitch.traffic import imix, mpls, overlay, pcap
 from pytest_vswitch.traffic.profile import Profile
 from pytest_vswitch.versions import OPTIONS, Round, rounds
 
@@ -72,6 +72,7 @@ def frame_sizes(config: pytest.Config, lab: Lab, frames: Profile) -> tuple[int, 
         most = lab.dut.mtu + ETHERNET_BYTES
         if not least <= size <= most:
             why = "Ethernet's least" + (", with its VLAN tags" if frames.tags else "")
+            why += ", with its MPLS labels" if frames.labels else ""
             why += ", in VXLAN" if frames.vxlan is not None else ""
             raise InputError(
                 f"--frame-size {size}: must lie between {least} ({why}) and "
@@ -86,17 +87,18 @@ def frame_sizes(config: pytest.Config, lab: Lab, frames: Profile) -> tuple[int, 
 def profile(config: pytest.Config, lab: Lab) -> Profile:
     """The frames of each trial, beyond `frame_sizes`; see docs/profiles.md."""
     tags, vxlan = _vlans(config.getoption("vlan") or ""), config.getoption("vxlan")
+    labels = _labels(config.getoption("mpls") or "")
     if vxlan is not None and not 0 <= vxlan <= overlay.MOST_VNI:
         raise InputError(f"--vxlan {vxlan}: give a VXLAN network identifier, 0 to 16777215")
     mix = config.getoption("imix")
     most = lab.dut.mtu + ETHERNET_BYTES
     sizes = imix.parse(mix, most) if mix else ()
-    least = Profile(tags=tags, vxlan=vxlan).least_bytes
+    least = Profile(tags=tags, vxlan=vxlan, labels=labels).least_bytes
     for size in sizes:
         if not least <= size <= most:
             raise InputError(
                 f"--imix {mix}: frames of {size} bytes; they must have {least} to {most}, FCS "
-                f"{'and VLAN tags ' if tags else ''}"
+                f"{'and VLAN tags ' if tags else ''}{'and MPLS labels ' if labels else ''}"
                 f"{'and VXLAN headers ' if vxlan is not None else ''}included: the vSwitch, the "
                 f"first hop, carries an MTU of {lab.dut.mtu} (`dut.mtu` in the lab)"
             )
@@ -105,10 +107,11 @@ def profile(config: pytest.Config, lab: Lab) -> Profile:
             raise InputError(f"--{option} {config.getoption(option)}: must be at least 1")
     file = config.getoption("pcap")
     flows, macs = config.getoption("flows"), config.getoption("macs")
-    if file and (mix or tags or vxlan is not None or max(flows, macs) > 1):
+    if file and (mix or tags or labels or vxlan is not None or max(flows, macs) > 1):
         raise InputError(f"--pcap {file}: its frames are as they are; --burst alone goes with it")
     replay = pcap.read(Path(config.invocation_params.dir, file), most) if file else None
-    return Profile(sizes, flows, config.getoption("burst"), tags, replay, vxlan, macs)
+    burst = config.getoption("burst")
+    return Profile(sizes, flows, burst, tags, replay, vxlan, macs, labels=labels)
 
 
 def _vlans(given: str) -> tuple[int, ...]:
@@ -117,6 +120,18 @@ def _vlans(given: str) -> tuple[int, ...]:
         raise InputError(
             f"--vlan {given}: give a VLAN id from 1 to 4094, or the outer and the inner one with "
             "a comma (QinQ), e.g. 100,200"
+        )
+    return tuple(map(int, words))
+
+
+def _labels(given: str) -> tuple[int, ...]:
+    words = given.split(",") if given else []
+    if len(words) > mpls.MOST or not all(
+        word.isdecimal() and mpls.FIRST <= int(word) <= mpls.LAST for word in words
+    ):
+        raise InputError(
+            f"--mpls {given}: give up to {mpls.MOST} MPLS labels from {mpls.FIRST} to {mpls.LAST}, "
+            "the outermost first, e.g. 100,200"
         )
     return tuple(map(int, words))
 

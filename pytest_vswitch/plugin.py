@@ -34,6 +34,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="what starts guests, in place of the lab's `guest.hypervisor`: `qemu` or `libvirt`",
     )
     group.addoption(
+        "--nic",
+        choices=("virtio", "sriov"),
+        help="what stands beside virtio in the guest's bond in suites/live_migration, in place of "
+        "the lab's `guest.nic`: another virtio device, or a VF",
+    )
+    group.addoption(
         "--dpdk",
         metavar="VERSION",
         action="append",
@@ -89,6 +95,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--vlan",
         metavar="ID",
         help="frames with this VLAN tag, or with two: OUTER,INNER (QinQ)",
+    )
+    group.addoption(
+        "--mpls",
+        metavar="LABEL",
+        help="frames with this MPLS label (RFC 3032), or with several: OUTERMOST,...,INNERMOST",
     )
     group.addoption(
         "--vxlan",

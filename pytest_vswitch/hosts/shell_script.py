@@ -162,6 +162,25 @@ class Step:
 
 
 @dataclass
+class Check:
+    """What a test asks of what is up: a person carries it out, the script only says how."""
+
+    name: str
+    about: str = ""
+    """Its steps and what they must show, as the suite says it."""
+    steps: list[Step] = field(default_factory=list)
+    """Commands; one without text is a remark: what is sent, what is expected."""
+
+    def lines(self) -> list[str]:
+        about = [line for line in self.about.splitlines() if line.strip()]
+        found = [self.name, *(f"  {line}" for line in about)]
+        for step in self.steps:
+            found += [f"    # {line}" for line in textwrap.wrap(step.why, _WIDTH - 12)]
+            found += [f"    {line}" for line in step.text.splitlines()]
+        return found
+
+
+@dataclass
 class Script:
     """What is done on one host, and undone at the end."""
 
@@ -177,26 +196,36 @@ class Script:
     """What is said when everything is up."""
     aside: list[Step] = field(default_factory=list)
     """What a run goes on with, and this script only mentions."""
+    needs: list[str] = field(default_factory=list)
+    """What must be there before, a sentence each."""
+    traffic: list[str] = field(default_factory=list)
+    """What the generator sends and how it is counted, a line each."""
+    checks: list[Check] = field(default_factory=list)
+    """What the suite then asks, test by test."""
 
     def text(self) -> str:
         up = [_step(step) for step in self.up]
         if self.aside:
             up.append(_aside(self.aside))
+        if self.checks:
+            up.append(_checks(self))
         up += [f"{_INDENT}say {word(line)}" for line in self.told]
         undo = [_step(step) for step in self.undo]
         body = "\n".join(["up() {", *up, "}", "", "undo() {", _BEFORE_UNDO, *undo])
+        asked = "\n".join(step.text for check in self.checks for step in check.steps)
         return "\n".join(
             [
                 "#!/usr/bin/env bash",
                 *textwrap.wrap(self.title, 98, initial_indent="# ", subsequent_indent="# "),
                 "# First comes what is done, then what undoes it: at the end, after Ctrl-C or",
                 "# SIGTERM, or when a command fails. Above both: the words that they use.",
+                *_needs(self.needs),
                 "set -eEu",
                 "export LC_ALL=C.UTF-8",
                 "declare -A pids inputs from",
                 f"run={word(self.run)}",
                 "",
-                _words(body) + body,
+                _words(f"{body}\n{asked}") + body,
                 f'{_INDENT}rm -rf -- "$run"',
                 "}",
                 "",
@@ -237,6 +266,35 @@ def _aside(steps: Sequence[Step]) -> str:
     lines = ["The run then attaches its traffic generator. Here you attach yours; the run's own:"]
     lines += [f"  {line}" for step in steps for line in step.text.splitlines()]
     return "\n".join(f"{_INDENT}# {line}".rstrip() for line in lines)
+
+
+def _needs(needs: Sequence[str]) -> list[str]:
+    """A paragraph of the head."""
+    lines = ["#", "# Before:"] if needs else []
+    for need in needs:
+        lines += textwrap.wrap(
+            need,
+            98,
+            initial_indent="# - ",
+            subsequent_indent="#   ",
+            break_long_words=False,
+            break_on_hyphens=False,
+        )
+    return lines
+
+
+_CHECKS = """\
+What the suite then asks, test by test. From another terminal, `tell NAME TEXT` is
+  printf '%s\\n' 'TEXT' >RUN/NAME.in
+and the answer is at the end of RUN/NAME.log; other lines are typed
+as they are. After a # is what is sent, and what is to be expected: else the test fails."""
+
+
+def _checks(script: Script) -> str:
+    lines = [*script.traffic, "", *_CHECKS.replace("RUN", script.run).splitlines()]
+    for check in script.checks:
+        lines += ["", *check.lines()]
+    return "\n".join(f"{_INDENT}# {line}".rstrip() for line in ["", *lines, ""])
 
 
 def _words(body: str) -> str:

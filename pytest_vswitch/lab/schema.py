@@ -184,6 +184,8 @@ class Guest(Section):
     """How long the guest may take until it answers [s]."""
     queues: Annotated[int, Field(ge=1, le=64)] = 1
     """Queue pairs of each virtio port, polled in turn by the virtual CPUs that forward."""
+    nic: Literal["virtio", "sriov"] = "virtio"
+    """Second slave of the bond in bonded_migration: a virtio device, or a VF (`sriov`)."""
     virtio: dict[Property, PropertyValue] = Field(default_factory=dict)
     """Properties of QEMU's virtio-net-pci device, e.g. `mrg_rxbuf: off`."""
 
