@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from pytest_vswitch import packaged
 from pytest_vswitch.errors import InputError
 
 
@@ -222,16 +223,9 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     for position, argument in enumerate(args):
         path, separator, rest = argument.partition("::")
         if path.split("/")[0] == "suites" and not (here / path).exists():
-            packaged = _packaged_suites() / Path(path).relative_to("suites")
-            if packaged.exists():
-                args[position] = f"{packaged}{separator}{rest}"
-
-
-def _packaged_suites() -> Path:
-    """`suites/` of the wheel or, in an editable install, of the checkout."""
-    package = Path(__file__).parent
-    inside = package / "suites"
-    return inside if inside.is_dir() else package.parent / "suites"
+            ours = packaged.suites() / Path(path).relative_to("suites")
+            if ours.exists():
+                args[position] = f"{ours}{separator}{rest}"
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -16,10 +16,10 @@ def add(commands: Commands[argparse.ArgumentParser]) -> None:
         "plan",
         "print the shell script that a run carries out on each host",
         "Prints the commands by which a run brings up the topologies of a suite, in order,\n"
-        "with the reason beside each, and how it undoes them at the end. The hosts are looked\n"
-        "at; nothing on them is changed or started, but for a kernel without a disk that tries\n"
-        "KVM, if nothing has tried it since the last boot. Run by `bash` on its host, as root,\n"
-        "a script brings the topology up until Ctrl-C.",
+        "with the reason beside each, then what each test sends, types and expects, and how all\n"
+        "is undone at the end. The hosts are looked at; nothing on them is changed or started,\n"
+        "but for a kernel without a disk that tries KVM, if nothing has tried it since the last\n"
+        "boot. Run by `bash` on its host, as root, a script brings the topology up until Ctrl-C.",
         "vswitch plan suites/pvp --dut local | less\n"
         "  vswitch plan suites/pvp --dut local | bash\n"
         "  vswitch plan suites/pvp --dut lab1 -o scripts/",

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vswitch import rehearsal
+from pytest_vswitch import planning, rehearsal
 from pytest_vswitch.errors import HostError
 from pytest_vswitch.hosts.plan import PlanHost, script_for
 from pytest_vswitch.hosts.shell_script import Check, Script, Step
@@ -79,6 +79,19 @@ def test_a_fixture_that_is_not_known_leaves_the_docstring(host: PlanHost) -> Non
         raise AssertionError("it was called")
 
     assert rehearsed(host, test) == (True, [])
+
+
+def test_one_of_a_suite_of_yours_is_not_carried_out(host: PlanHost) -> None:
+    def test(pvp: Any) -> None:
+        """What it says."""
+        pvp.topology.check()
+
+    topology = SimpleNamespace(name="pvp", ports=[], check=lambda: host.run(["check", "it"]))
+    mine = planning.Test("mine.py::test", "", test, {}, ["pvp"], "What it says.")
+    found = planning.checked(LAB, mine, topology, host)
+    assert found
+    assert found.about == "What it says."
+    assert "check it" not in [step.text for step in found.steps]
 
 
 def test_an_answer_that_is_missing_ends_a_test(host: PlanHost) -> None:

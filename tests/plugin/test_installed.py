@@ -104,6 +104,6 @@ def test_the_packaged_labs_are_listed(python: Path, tmp_path: Path) -> None:
     done = run(python.with_name("vswitch"), tmp_path, "lab", "list")
     assert (done.returncode, done.stderr) == (0, "")
     assert [line.split()[0] for line in done.stdout.splitlines()] == [
-        *("example", "local", "sim", "vlab")
+        *("82599", "example", "local", "sim", "vlab", "x710")
     ]
     assert "site-packages/pytest_vswitch/labs/sim.yaml" in done.stdout
