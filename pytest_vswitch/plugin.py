@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from pytest_vswitch import packaged
 from pytest_vswitch.errors import InputError
 
 
@@ -223,6 +222,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config, args: list[str]) 
     for position, argument in enumerate(args):
         path, separator, rest = argument.partition("::")
         if path.split("/")[0] == "suites" and not (here / path).exists():
+            from pytest_vswitch import packaged
+
             ours = packaged.suites() / Path(path).relative_to("suites")
             if ours.exists():
                 args[position] = f"{ours}{separator}{rest}"
