@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
@@ -211,7 +212,10 @@ def test_a_plan_with_the_labs_qemu_has_the_device_that_it_knows(tmp_path: Path) 
 def test_the_guides_checks_are_for_this_vswitch_alone(dut: str, vswitch: str, there: bool) -> None:
     argv = [sys.executable, "-m", "pytest", "suites/phy_vm_phy", "--dut", dut, "-q"]
     argv += ["--vswitch", vswitch, "--collect-only", "-p", "no:cacheprovider"]
-    done = subprocess.run(argv, cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    plain = {**os.environ, "PYTEST_ADDOPTS": ""}
+    done = subprocess.run(
+        argv, cwd=ROOT, env=plain, capture_output=True, text=True, timeout=120, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     assert ("test_ovdk.py::test_guest_found_the_metadata" in done.stdout) is there
     assert "test_phy_vm_phy.py::test_frames_are_routed_exactly" in done.stdout
