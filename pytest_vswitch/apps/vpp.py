@@ -196,7 +196,7 @@ class Vpp:
                     f"{process.name} opened no command line at {cli} within {_START_S:g} s; "
                     f"its last output:\n{self._last()}"
                 )
-            time.sleep(_POLL_S)
+            time.sleep(_POLL_S)  # polls for a socket file
         self.version = parse_version(self.show("version"))
 
     def show(self, *what: str) -> str:

@@ -13,13 +13,13 @@ from pydantic import BaseModel, ValidationError
 from ruamel.yaml import YAML
 
 from pytest_vswitch.errors import InputError
+from pytest_vswitch.lab.container import Container
 from pytest_vswitch.lab.document import Document, Key, parse, read_text
 from pytest_vswitch.lab.dpdk import DpdkVersion, QemuVersion
 from pytest_vswitch.lab.limits import Limits
 from pytest_vswitch.lab.ports import KINDS
 from pytest_vswitch.lab.remote import Ssh
 from pytest_vswitch.lab.schema import (
-    Container,
     Dut,
     Generator,
     Guest,

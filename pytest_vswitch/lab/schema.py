@@ -23,12 +23,13 @@ from pydantic import (
 
 from pytest_vswitch import registry
 from pytest_vswitch.lab.address import FORM, LOCAL, SIM
+from pytest_vswitch.lab.container import Container
 from pytest_vswitch.lab.dpdk import SYSTEM, DpdkVersion, QemuVersion, Version
 from pytest_vswitch.lab.limits import Limits
 from pytest_vswitch.lab.ovdk import Ovdk
 from pytest_vswitch.lab.ports import PortSpec, named
 from pytest_vswitch.lab.remote import HostName, Reached, SshSection
-from pytest_vswitch.lab.section import Matching, Section, wrong
+from pytest_vswitch.lab.section import Matching, Section, on_off, wrong
 from pytest_vswitch.lab.trex import Trex
 
 CASE_ID = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_]*=[^\s,=]+(,[a-z][a-z0-9_]*=[^\s,=]+)*)?")
@@ -49,13 +50,6 @@ def _lcores(value: object) -> object:
     raise wrong("must be `auto` or a list of lcore numbers, e.g. [2, 3]")
 
 
-def _on_off(value: object) -> object:
-    """QEMU's words for YAML's: `true` is `on`, and a number is its digits."""
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return str(value) if isinstance(value, int) else value
-
-
 def _not_simulated(host: str) -> str:
     if host == SIM:
         raise wrong(f"only the DUT can be a simulation; write `{LOCAL}`, or {FORM}")
@@ -69,7 +63,7 @@ Property = Annotated[
 ]
 PropertyValue = Annotated[
     Property,
-    BeforeValidator(_on_off),
+    BeforeValidator(on_off),
     WithJsonSchema({"type": ["string", "integer", "boolean"]}),
 ]
 DutPath = Annotated[
@@ -233,27 +227,6 @@ class Guest(Section):
                 "`guest.kernel` and `guest.initramfs`"
             )
         return value
-
-
-class Container(Section):
-    """The container of the topologies that have one."""
-
-    engine: Literal["auto", "podman", "docker"] = "auto"
-    """What runs it; `auto` takes podman if the DUT has it, else docker."""
-    rootless: Annotated[
-        Literal["auto", "on", "off"],
-        BeforeValidator(_on_off),
-        WithJsonSchema({"anyOf": [{"enum": ["auto", "on", "off"]}, {"type": "boolean"}]}),
-    ] = "auto"
-    """Whether its programs run without root's rights on the DUT; `auto`: if that is possible."""
-    image: Literal["own", "built"] = "own"
-    """`own`: the DUT's /usr is mounted; `built`: an image with what testpmd needs of it."""
-    lcores: Annotated[int, Field(ge=2, le=256)] = 2
-    """CPUs that it may use: one for its testpmd's command line, the others forward."""
-    memory_mb: Annotated[int, Field(ge=64, le=1_048_576)] = 256
-    """Memory that its testpmd shares with the vSwitch, and its limit of hugepages [MiB]."""
-    single_file_segments: bool = True
-    """Few files for all hugepages; without, pages of 2 MB are more than vhost-user carries."""
 
 
 class Generator(Reached):

@@ -59,3 +59,10 @@ class Section(BaseModel):
         if not isinstance(data, Mapping):
             return data
         return {k: v for k, v in data.items() if v is not None or k not in cls.model_fields}
+
+
+def on_off(value: object) -> object:
+    """QEMU's words for YAML's: `true` is `on`, and a number is its digits."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return str(value) if isinstance(value, int) else value
