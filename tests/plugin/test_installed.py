@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 import sysconfig
@@ -107,3 +108,21 @@ def test_the_packaged_labs_are_listed(python: Path, tmp_path: Path) -> None:
         *("82599", "example", "local", "sim", "vlab", "x710")
     ]
     assert "site-packages/pytest_vswitch/labs/sim.yaml" in done.stdout
+
+
+def test_a_clone_that_is_not_set_up_says_so(tmp_path: Path) -> None:
+    """An environment with all that the outer one has, but for this plugin."""
+    venv.create(tmp_path / "env", with_pip=False, symlinks=True)
+    (own,) = (tmp_path / "env/lib").glob("python*/site-packages")
+    for package in Path(sysconfig.get_path("purelib")).iterdir():
+        if "pytest_vswitch" not in package.name:
+            (own / package.name).symlink_to(package)
+    clone = tmp_path / "clone"
+    clone.mkdir()
+    shutil.copy(CHECKOUT / "conftest.py", clone)
+    python = tmp_path / "env/bin/python"
+    assert run(python, clone, "-m", "pytest").returncode == pytest.ExitCode.USAGE_ERROR
+    done = run(python, clone, "-m", "pytest", "--dut", "local")
+    assert done.returncode == pytest.ExitCode.USAGE_ERROR
+    (line,) = done.stderr.strip().splitlines()
+    assert "pytest-vswitch is not installed" in line
