@@ -11,12 +11,11 @@ import contextlib
 import functools
 import re
 import threading
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from pytest_vswitch.apps import users_guest
+from pytest_vswitch.apps import socket_file, users_guest
 from pytest_vswitch.apps.guest import Guest, connected, device_id
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.errors import DutError, HostError
@@ -316,14 +315,10 @@ def boot(
         )
         machine = QemuMachine(host, parameters, process, argv, f"{directory}/qmp")
         stack.callback(machine.close)
-        deadline = time.monotonic() + timeout_s
         # QEMU makes the QMP socket last.
-        while not host.exists(f"{directory}/qmp"):
-            if process.status() is not None or time.monotonic() > deadline:
-                raise DutError(
-                    f"{machine.name} did not start:\n    {_last_words(process, '(no output)')}"
-                )
-            time.sleep(0.01)  # polls for a socket file
+        if not socket_file.appears(host, process, f"{directory}/qmp", timeout_s=timeout_s):
+            said = _last_words(process, "(no output)")
+            raise DutError(f"{machine.name} did not start:\n    {said}")
         try:
             guest = stack.enter_context(connected(host, machine, parameters.label, directory))
         except HostError as error:

@@ -9,17 +9,16 @@ from __future__ import annotations
 import contextlib
 import json
 import re
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
+from pytest_vswitch.apps import socket_file
 from pytest_vswitch.errors import DutError
 from pytest_vswitch.hosts.host import Host, Process
 
 _GREETING = re.compile(r'\{"QMP".*\}')
 _ANSWER_S = 10.0
 _START_S = 30.0
-_LOOK_S = 0.02
 
 
 class Terminal(Protocol):
@@ -132,11 +131,8 @@ def started(host: Host, argv: Sequence[str], directory: str, why: str) -> Iterat
     Raises DutError, with its last words, when it does not come up.
     """
     with host.spawn(argv, name="qemu", why=why) as process:
-        deadline = time.monotonic() + _START_S
-        while not host.exists(f"{directory}/qmp"):
-            if process.status() is not None or time.monotonic() > deadline:
-                said = process.tail().replace("\n", "\n    ") or "(no output)"
-                raise DutError(f"QEMU did not start:\n    {said}")
-            time.sleep(_LOOK_S)  # polls for a socket file
+        if not socket_file.appears(host, process, f"{directory}/qmp", timeout_s=_START_S):
+            said = process.tail().replace("\n", "\n    ") or "(no output)"
+            raise DutError(f"QEMU did not start:\n    {said}")
         with host.console(f"{directory}/qmp", "qmp") as console:
             yield Machine(process, argv, QmpConsole(console))

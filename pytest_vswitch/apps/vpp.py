@@ -7,18 +7,17 @@ package of it, so the tests hold this against a stand-in that keeps VPP's state.
 from __future__ import annotations
 
 import re
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
+from pytest_vswitch.apps import socket_file
 from pytest_vswitch.errors import DutError, HostError
 from pytest_vswitch.hosts.host import Host, Process
 
 PACKAGE: Final = "vpp (of fd.io's own repository)"
 
 _START_S: Final = 60.0
-_POLL_S: Final = 0.05
 
 # --- parameters ---------------------------------------------------------------------------
 
@@ -188,15 +187,12 @@ class Vpp:
         self._host = host
         self.process = process
         self._cli = cli
-        deadline = time.monotonic() + _START_S
-        while not host.exists(cli):
+        if not socket_file.appears(host, process, cli, timeout_s=_START_S):
             self.check_alive()
-            if time.monotonic() > deadline:
-                raise DutError(
-                    f"{process.name} opened no command line at {cli} within {_START_S:g} s; "
-                    f"its last output:\n{self._last()}"
-                )
-            time.sleep(_POLL_S)  # polls for a socket file
+            raise DutError(
+                f"{process.name} opened no command line at {cli} within {_START_S:g} s; "
+                f"its last output:\n{self._last()}"
+            )
         self.version = parse_version(self.show("version"))
 
     def show(self, *what: str) -> str:
