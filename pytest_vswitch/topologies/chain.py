@@ -148,6 +148,7 @@ class ChainWiring:
                     vcpus=mine.vcpus,
                     cpus=mine.cpus,
                     pages=pages,
+                    interrupts_tcg=vswitch_kind.INTERRUPTS_TCG,
                 )
                 behind.append(stack.enter_context(kind.start(lab, host, place)))
             vswitch.forward()

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
 import re
 import subprocess
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from pytest_vswitch import registry
+from pytest_vswitch.apps.kvm import Accelerator
 from pytest_vswitch.apps.linux_router import InterfaceCounters, RouterCounters
 from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.hugepages import Hugepages
@@ -16,7 +20,7 @@ from pytest_vswitch.hosts.plan import PlanHost, script_for
 from pytest_vswitch.hosts.shell_script import Script
 from pytest_vswitch.hosts.transcript import Transcript
 from pytest_vswitch.measure.functional import build_frames
-from pytest_vswitch.topologies import phy_vm_phy, phy_vm_phy_testpmd
+from pytest_vswitch.topologies import phy_vm_phy, phy_vm_phy_testpmd, virtual_machine
 from pytest_vswitch.topologies.counts import PortCounts, since
 from pytest_vswitch.topologies.endpoints import Place, guest_kernel
 from pytest_vswitch.topologies.endpoints.guest_kernel import GuestKernel, Shares
@@ -46,6 +50,19 @@ def test_the_kernels_tools_are_needed_for_its_case_only(host: Elsewhere, program
     with pytest.raises(InputError, match=f"local has no program `{program}`: apt-get .* iproute2$"):
         phy_vm_phy.preflight(lab(), host)
     phy_vm_phy_testpmd.preflight(lab(), host)
+
+
+def test_a_vswitch_that_takes_interrupts_back_needs_kvm(
+    host: Elsewhere, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    machine = SimpleNamespace(accelerator=Accelerator("tcg", "the guest hung on it"))
+    monkeypatch.setattr(virtual_machine, "boot", lambda *_, **__: contextlib.nullcontext(machine))
+    pages = cast(Hugepages, None)
+    place = Place(0, (), False, 2, (), pages, interrupts_tcg=registry.vswitch("vpp").INTERRUPTS_TCG)
+    vpp = lab(dut={"host": "local", "vswitch": "vpp"})
+    wanted = r"kernel behind vpp needs KVM: .* local has no KVM \(the guest hung on it\)"
+    with pytest.raises(InputError, match=wanted), guest_kernel.start(vpp, host, place):
+        pass
 
 
 # --- what it does to a frame --------------------------------------------------------------

@@ -37,6 +37,8 @@ class Place:
     cpus: tuple[int, ...]
     """The host's CPU of each of them; empty: wherever Linux puts them."""
     pages: Hugepages
+    interrupts_tcg: bool = True
+    """Whether the vSwitch's interrupts reach a guest without KVM."""
 
     @property
     def suffix(self) -> str:

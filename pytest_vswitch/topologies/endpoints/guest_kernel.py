@@ -18,6 +18,7 @@ from typing import Final
 
 from pytest_vswitch.apps import linux_router, users_guest
 from pytest_vswitch.apps.linux_router import Interface, InterfaceCounters, RouterCounters
+from pytest_vswitch.errors import InputError
 from pytest_vswitch.hosts.host import Host
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.topologies import virtual_machine
@@ -99,8 +100,14 @@ class GuestKernel:
 
 @contextlib.contextmanager
 def start(lab: Lab, host: Host, place: Place) -> Iterator[GuestKernel]:
-    """Raises HostError, DutError."""
+    """Raises InputError, HostError, DutError."""
     with virtual_machine.boot(lab, host, place, hugepages_mb=0) as machine:
+        if not (place.interrupts_tcg or machine.accelerator.name == "kvm"):
+            raise InputError(
+                f"a guest's kernel behind {lab.dut.vswitch} needs KVM: without it, the vSwitch may "
+                "take an interrupt back before QEMU sees it, and frames stay in the guest's ring; "
+                f"{host.name} has no KVM ({machine.accelerator.reason}); choose another --vswitch"
+            )
         both = interfaces(place, machine.devices, lab.dut.mtu)
         router = linux_router.Parameters(both, msi=_msi(machine))
         for command, why in router.commands():

@@ -150,6 +150,8 @@ class Kind(Protocol):
     """Whether it listens on the vhost-user sockets; if not, the endpoints do."""
     LINKS: Sequence[LinkKind]
     """Kinds of link that its ports towards endpoints can have."""
+    INTERRUPTS_TCG: bool
+    """Whether its interrupts reach a guest without KVM, by QEMU's main loop."""
 
     def preflight(self, lab: Lab, host: Host) -> None:
         """Raise InputError for what the lab or the host lacks; change nothing."""

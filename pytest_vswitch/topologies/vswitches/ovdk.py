@@ -26,6 +26,7 @@ from pytest_vswitch.topologies.vswitches import Order, Reading
 LISTENS: Final = True
 MAX_MTU: Final = 1500
 LINKS: Final = ("memnic", "kni")
+INTERRUPTS_TCG: Final = True
 NAME: Final = "Intel DPDK vSwitch"
 
 LEFT: Final = ("/var/run/.rte_config", "/var/run/.rte_hugepage_info")

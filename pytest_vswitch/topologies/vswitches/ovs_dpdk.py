@@ -35,6 +35,7 @@ from pytest_vswitch.topologies.vswitches import Order, Reading
 LISTENS: Final = False
 MAX_MTU: Final = JUMBO_MTU
 LINKS: Final = ("vhost",)
+INTERRUPTS_TCG: Final = True
 NAME: Final = "Open vSwitch"
 PROCESS: Final = "ovs-vswitchd"
 

@@ -28,6 +28,7 @@ from pytest_vswitch.topologies.vswitches import Order, Reading, VhostPort
 LISTENS: Final = True
 MAX_MTU: Final = JUMBO_MTU
 LINKS: Final = ("vhost", "memif")
+INTERRUPTS_TCG: Final = True
 NAME: Final = "host testpmd"
 
 

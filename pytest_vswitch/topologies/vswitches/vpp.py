@@ -23,6 +23,8 @@ from pytest_vswitch.topologies.vswitches import Order, Reading
 LISTENS: Final = True
 MAX_MTU: Final = 1500
 LINKS: Final = ("vhost", "memif")
+INTERRUPTS_TCG: Final = False
+"""It waits for reading on the eventfd by which it interrupts, and may so take its own word back."""
 NAME: Final = "VPP"
 
 _MISSED: Final = ("rx-miss", "rx-error", "rx-no-buf")
