@@ -25,6 +25,8 @@ from pytest_vswitch.hosts.leftovers import JOURNAL, MARK, Leftover
 from pytest_vswitch.hosts.reservation import Claimant, Owner, Refusal
 from pytest_vswitch.hosts.undo import Change, UndoJournal
 
+_LISTENS_S = 2.0
+"""A program makes its socket's file a moment before it listens."""
 OUTPUT_LIMIT = 16 << 20
 """A command that prints more is not one of ours that went well [bytes]."""
 
@@ -121,7 +123,10 @@ class LocalEngine:
         stream = socket.socket(family, socket.SOCK_STREAM)
         stream.settimeout(REACT_S)
         try:
-            stream.connect(("127.0.0.1", address) if isinstance(address, int) else address)
+            if isinstance(address, int):
+                stream.connect(("127.0.0.1", address))
+            else:
+                _connect(stream, address)
         except BaseException:
             stream.close()
             raise
@@ -247,3 +252,15 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     with contextlib.suppress(subprocess.TimeoutExpired):
         process.wait(REACT_S)
+
+
+def _connect(stream: socket.socket, path: str) -> None:
+    """Raises OSError."""
+    deadline = time.monotonic() + _LISTENS_S
+    while True:
+        try:
+            return stream.connect(path)
+        except ConnectionRefusedError:
+            if time.monotonic() > deadline:
+                raise
+        time.sleep(0.01)  # polls for who listens

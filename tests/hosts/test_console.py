@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import socket
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -73,3 +74,22 @@ def test_a_socket_that_is_not_there(host: LocalHost) -> None:
         pass
     with pytest.raises(HostError, match=r"cannot connect to .*: AF_UNIX path too long"):
         host.connect(f"{host.scratch}/{'long' * 40}")
+
+
+def test_a_program_that_has_not_listened_yet(host: LocalHost) -> None:
+    """Its file is there before it listens, as QEMU's is."""
+    path = f"{host.scratch}/serial"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(path)
+        late = threading.Timer(0.2, server.listen)
+        late.start()
+        with host.connect(path):
+            late.join()
+
+
+def test_nobody_listens(host: LocalHost) -> None:
+    path = f"{host.scratch}/serial"
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as server:
+        server.bind(path)
+        with pytest.raises(HostError, match=f"cannot connect to {path}: Connection refused"):
+            host.connect(path)
