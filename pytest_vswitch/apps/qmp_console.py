@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import json
 import re
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Protocol
 
@@ -19,6 +20,7 @@ from pytest_vswitch.hosts.host import Host, Process
 _GREETING = re.compile(r'\{"QMP".*\}')
 _ANSWER_S = 10.0
 _START_S = 30.0
+_LOOK_S = 0.02
 
 
 class Terminal(Protocol):
@@ -119,6 +121,13 @@ class Machine:
         if not isinstance(told, dict):
             raise DutError(f"{self.name} answered `query-status` with {told}")
         return str(told.get("status", ""))
+
+    def left_status(self, why: str) -> str:
+        """As `status`, after a migration: QEMU tells of its end a moment before it has settled."""
+        deadline = time.monotonic() + _ANSWER_S
+        while (told := self.status(why)) == "finish-migrate" and time.monotonic() < deadline:
+            time.sleep(_LOOK_S)  # polls QEMU
+        return told
 
     def close(self) -> None:
         """Its console ends with the block that started it."""

@@ -90,7 +90,7 @@ class SriovMove:
                     raise MigrationError(
                         f"the guest was not moved to the {there.name}: {error}"
                     ) from None
-                self.told.left = self.machine.status("(guide, 1.3.8: postmigrate)")
+                self.told.left = self.machine.left_status("(guide, 1.3.8: postmigrate)")
                 target.qmp.wait("RESUME", timeout_s=_RUNS_S, what="guest that runs there")
                 self.told.arrived = target.status("(guide, 1.3.10: running)")
                 one_clock = here.host.name == there.host.name

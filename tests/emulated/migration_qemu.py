@@ -45,6 +45,7 @@ class Qemu:
         self.given = _options(argv[1:])
         self.shape = self._shape()
         self.status = "inmigrate" if "-incoming" in self.given else "running"
+        self.settled = False
         self.shell_console = Terminal("shell", self._shell)
         self.testpmd_console = Terminal("testpmd", self._testpmd)
         self.qmp_console = Terminal("qmp", self._qmp)
@@ -208,6 +209,9 @@ class Qemu:
         vf.guest = None
 
     def query_status(self) -> dict[str, object]:
+        if self.status == "postmigrate" and not self.settled:
+            self.settled = True
+            return {"status": "finish-migrate", "singlestep": False, "running": False}
         return {"status": self.status, "singlestep": False, "running": self.status == "running"}
 
     def incoming(self, uri: str) -> None:

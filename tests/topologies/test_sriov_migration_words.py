@@ -263,7 +263,7 @@ def test_two_real_qemus_take_every_word_of_qmp(host: Host) -> None:
                 source.qmp.wait(
                     "MIGRATION", '"status": "completed"', timeout_s=DEADLINE_S, what="end"
                 )
-                assert source.status("") == "postmigrate"
+                assert source.left_status("") == "postmigrate"
                 target.qmp.wait("RESUME", timeout_s=DEADLINE_S, what="guest that runs")
                 assert target.status("") == "running"
             done.add(command)
