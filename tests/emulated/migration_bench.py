@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from pytest_vswitch.apps import qmp_console
+from pytest_vswitch.apps import qmp_console, socket_file
 from pytest_vswitch.apps.guest_image import GuestImage
 from pytest_vswitch.lab.schema import Lab
 from pytest_vswitch.measure import culprit, outage, vf_migration
@@ -157,7 +157,7 @@ def set_clock(world: World, patch: pytest.MonkeyPatch) -> None:
         monotonic=lambda: world.now_ms / 1e3,
         sleep=lambda s: world.advance(max(1, s * 1e3)),
     )
-    for module in (culprit, outage, vf_migration, qmp_console, sriov_migration):
+    for module in (culprit, outage, vf_migration, qmp_console, socket_file, sriov_migration):
         patch.setattr(module, "time", clock)
     patch.setattr(outage, "_LEAD_S", 0.02)
     patch.setattr(vf_migration, "DWELL_S", 0.04)
